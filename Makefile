@@ -196,20 +196,20 @@ node_modules/.stamp: package.json package-lock.json | tools
 # Some tests run Debian's servers and browser against the service and the files in deploy/, others need a C compiler, or
 # one for 64-bit ARM and an emulator.
 # The tests start PostgreSQL themselves, so its package must not create a cluster.
-TOOLS := prometheus promtool prometheus-alertmanager docker-compose wrk cc curl openssl chromium-headless-shell nginx node npm aarch64-linux-gnu-gcc qemu-aarch64
+TOOLS := prometheus promtool prometheus-alertmanager docker-compose wrk cc curl openssl chromium-headless-shell nginx node npm aarch64-linux-gnu-gcc qemu-aarch64 systemd-analyze
 tools:
 	@for tool in $(TOOLS); do command -v $$tool >/dev/null || missing=1; done; \
 	ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing=1; \
 	if [ -n "$$missing" ]; then \
 		command -v apt-get >/dev/null || { echo "install first: $(TOOLS) and PostgreSQL" >&2; exit 1; }; \
-		echo "installing Debian's prometheus, alertmanager, docker-compose, wrk, gcc, curl, openssl, chromium-headless-shell, nginx, nodejs, npm, postgresql, gcc-aarch64-linux-gnu and qemu-user"; \
+		echo "installing Debian's prometheus, alertmanager, docker-compose, wrk, gcc, curl, openssl, chromium-headless-shell, nginx, nodejs, npm, postgresql, gcc-aarch64-linux-gnu, qemu-user and systemd"; \
 		if [ "$$(id -u)" = 0 ]; then sudo=; else sudo=sudo; fi; \
 		$$sudo mkdir -p /etc/postgresql-common/createcluster.d; \
 		echo "create_main_cluster = false" | $$sudo tee /etc/postgresql-common/createcluster.d/lensgate.conf >/dev/null; \
 		$$sudo apt-get -qq update && DEBIAN_FRONTEND=noninteractive \
 		$$sudo apt-get -qq install --yes --no-install-recommends prometheus prometheus-alertmanager docker-compose \
 		wrk gcc libc6-dev curl openssl chromium-headless-shell nginx postgresql gcc-aarch64-linux-gnu libc6-dev-arm64-cross \
-		qemu-user $$(command -v npm >/dev/null || echo nodejs npm) >/dev/null; fi
+		qemu-user systemd $$(command -v npm >/dev/null || echo nodejs npm) >/dev/null; fi
 
 # Use real generator output if FACES has it, drawn faces otherwise.
 bench: setup-training bench-tools

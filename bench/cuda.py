@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from bench.serving.contenders import ROOT
 from bench.turns import alternate
-from gate import Card, ModelStore, decide, read_pixels
+from gate import Card, ModelStore, read_pixels
 from gate.golden import CUDA_TOLERANCE, check_golden
 from gate.header import IMAGE_ENDINGS
 from gate.pixels import Pixels
@@ -77,13 +77,7 @@ def _relative(one: float | None, other: float | None) -> float:
 
 
 def _decided(score: Score, card: Card) -> str:
-    decision = decide(
-        score.probability,
-        card.band.changed(),
-        novelty=score.novelty,
-        novelty_threshold=card.novelty_limit,
-    )
-    return decision.reason
+    return card.decide(score.probability, score.novelty, band=card.band.changed()).reason
 
 
 def _spread(values: NDArray[np.float64]) -> str:

@@ -3,7 +3,7 @@
     python -m bench.evidence --plot docs/screenshots/evidence.png
 
 A run is one model version: images are accepted with the labels at the card's shares, drawn, and judged one by one. The
-target is 1 % for both labels. Half of the draws are uniform and half by claimed error, with the weights of the service.
+target is 1 % for both labels. Half of the draws are uniform, half by predicted error, with the weights of the service.
 """
 
 import argparse
@@ -42,23 +42,23 @@ class Run:
     """Whether the exact 95 % interval of the uniform draws so far lies above the target."""
 
 
-def simulate(seed: int, *, risk: float, verdicts: int, by_claims: bool) -> Run:
+def simulate(seed: int, *, risk: float, verdicts: int, weighted: bool) -> Run:
     """Simulate one run.
 
     Args:
         seed: of the random numbers.
         risk: true share of wrong labels of both classes.
         verdicts: number of verdicts.
-        by_claims: whether half of the draws are by claimed error.
+        weighted: whether half of the draws are by predicted error.
     """
     random = np.random.default_rng(seed)
-    wrong, weights = _draw(random, risk, verdicts, by_claims=by_claims)
+    wrong, weights = _draw(random, risk, verdicts, weighted=weighted)
     glasses = random.random(verdicts) < GLASSES
     parts = [
         log_evidence(wrong, np.where(kept, weights, 0.0), target=TARGET, side=Side.ABOVE)
         for kept in (np.ones(verdicts, bool), glasses, ~glasses)
     ]
-    uniform = weights == 1 if not by_claims else random.random(verdicts) < weights
+    uniform = weights == 1 if not weighted else random.random(verdicts) < weights
     count, errors = uniform.cumsum(), (wrong * uniform).cumsum()
     return Run(
         broken=np.logaddexp.reduce(parts) - np.log(len(parts)),
@@ -67,8 +67,8 @@ def simulate(seed: int, *, risk: float, verdicts: int, by_claims: bool) -> Run:
     )
 
 
-def _draw(random: np.random.Generator, risk: float, verdicts: int, *, by_claims: bool) -> tuple[Floats, Floats]:
-    if not by_claims:
+def _draw(random: np.random.Generator, risk: float, verdicts: int, *, weighted: bool) -> tuple[Floats, Floats]:
+    if not weighted:
         return (random.random(verdicts) < risk).astype(float), np.ones(verdicts)
     # A tenth of the images claims 20 times the error of the others, and makes half of the errors.
     claims = np.where(random.random(8 * verdicts) < 0.1, 20.0, 1.0)
@@ -85,15 +85,15 @@ def _first(reached: NDArray[np.bool_]) -> float:
 def _report(runs: int, verdicts: int) -> None:
     print(f"{runs:,} runs of {verdicts:,} verdicts, target {TARGET:.0%}; first crossing of 20")
     print(f"{'risk':>6} {'draws':>14} {'evidence ever':>14} {'median':>8} {'interval ever':>14} {'below ever':>11}")
-    for by_claims in (False, True):
+    for weighted in (False, True):
         for risk in (0.002, TARGET, 0.02, 0.03, 0.05):
-            found = [simulate(seed, risk=risk, verdicts=verdicts, by_claims=by_claims) for seed in range(runs)]
+            found = [simulate(seed, risk=risk, verdicts=verdicts, weighted=weighted) for seed in range(runs)]
             firsts = np.array([_first(run.broken >= np.log(20)) for run in found])
             intervals = np.mean([run.interval.any() for run in found])
             below = np.mean([(run.below >= np.log(20)).any() for run in found])
             median = np.median(firsts)
             print(
-                f"{risk:6.1%} {'half by claims' if by_claims else 'uniform':>14} {np.isfinite(firsts).mean():14.1%} "
+                f"{risk:6.1%} {'half by error' if weighted else 'uniform':>14} {np.isfinite(firsts).mean():14.1%} "
                 f"{median if np.isfinite(median) else float('nan'):8.0f} {intervals:14.1%} {below:11.1%}",
                 flush=True,
             )
@@ -103,10 +103,10 @@ def simulated_chart(runs: int) -> Figure:
     """Simulate and draw both charts."""
     risks = {"risk 1 %, as promised": TARGET, "risk 3 %": 0.03}
     shown = {
-        name: [simulate(seed, risk=risk, verdicts=1_000, by_claims=True).broken for seed in range(SHOWN)]
+        name: [simulate(seed, risk=risk, verdicts=1_000, weighted=True).broken for seed in range(SHOWN)]
         for name, risk in risks.items()
     }
-    honest = [simulate(seed, risk=TARGET, verdicts=5_000, by_claims=False) for seed in range(runs)]
+    honest = [simulate(seed, risk=TARGET, verdicts=5_000, weighted=False) for seed in range(runs)]
     alarms = {
         "95 % interval at each verdict": _share_so_far([run.interval for run in honest]),
         "evidence reaches 20": _share_so_far([run.broken[1:] >= np.log(20) for run in honest]),

@@ -33,7 +33,8 @@ def load_settings(
     Args:
         model: a pydantic model with one field for each setting.
         flags: values from the command line by field; None means that the flag was not given.
-        environment: the process environment; an empty variable counts as unset.
+        environment: the process environment; blanks around a value, such as the line break of a Secret or of a file
+            with Windows line ends, are not part of it, and an empty variable counts as unset.
         variables: the environment variable of each field that has one.
         error: makes the exception from its text.
         positional: fields that are positional arguments of the command.
@@ -41,7 +42,8 @@ def load_settings(
     Raises:
         Exception: made by `error`, if a value is invalid; the text names each key as it was given.
     """
-    given = {field: environment[variable] for field, variable in variables.items() if environment.get(variable)}
+    read = {field: environment.get(variable, "").strip() for field, variable in variables.items()}
+    given = {field: value for field, value in read.items() if value}
     chosen = {field: value for field, value in flags.items() if value is not None}
     try:
         return model(**{**given, **chosen})

@@ -1,8 +1,4 @@
-"""Exact intervals and tests of error rates, without SciPy, which the service does not install.
-
-Certificates and cards use `training.evaluation.calibrate.clopper_pearson`, which evaluates the same interval with
-SciPy. The two differ in the last bits, and published cards keep theirs; a test holds them within 1e-12 of each other.
-"""
+"""Exact intervals and tests of error rates, without SciPy, which the service does not install."""
 
 import math
 from bisect import bisect_left, bisect_right

@@ -66,6 +66,8 @@ class ExtendedHeaders:
 
     def _take_records(self, content: bytes) -> None:
         for key, value in pax_records(content):
+            if not value:  # POSIX: the header's own field counts.
+                continue
             if key == b"path":
                 self.name = value
             elif key == b"linkpath":

@@ -11,16 +11,24 @@ _OCTAL = re.compile(rb" *([0-7]*)[ \0]?")
 _RECORD_DIGITS = 20
 _GNU_MAGIC = b"ustar  \0"
 
-_MAGICS = {
-    b"\x1f\x8b": "compressed by gzip",
-    b"\x28\xb5\x2f\xfd": "compressed by zstd",
-    b"BZh": "compressed by bzip2",
-    b"\xfd7zXZ\0": "compressed by xz",
-    b"\x04\x22\x4d\x18": "compressed by lz4",
-    b"PK\x03\x04": "a zip archive",
-    b"7z\xbc\xaf\x27\x1c": "a 7z archive",
+_COMPRESSED = {
+    b"\x1f\x8b": "gzip",
+    b"\x28\xb5\x2f\xfd": "zstd",
+    b"BZh": "bzip2",
+    b"\xfd7zXZ\0": "xz",
+    b"\x5d\0\0": "lzma",
+    b"LZIP": "lzip",
+    b"\x1f\x9d": "compress",
+    b"\x04\x22\x4d\x18": "lz4",
+}
+_OTHERS = {
+    b"PK\x03\x04": "a zip archive, make a tar of its files",
+    b"7z\xbc\xaf\x27\x1c": "a 7z archive, make a tar of its files",
+    b"Rar!": "a RAR archive, make a tar of its files",
     b"\x89PNG\r\n": "a PNG image and no archive of images",
     b"\xff\xd8\xff": "a JPEG image and no archive of images",
+    b"version https://git-lfs": "a Git LFS pointer, fetch its file with `git lfs pull`",
+    b"<": "HTML or XML, such as an error page of a server",
 }
 
 
@@ -99,10 +107,10 @@ def pax_records(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 def hint_at(data: bytes) -> str:
     """Return a hint at the format of data that is not a tar archive, if its first bytes identify it."""
-    for magic, format_name in _MAGICS.items():
+    for magic, program in _COMPRESSED.items():
         if data.startswith(magic):
-            return f": it is {format_name}; an uncompressed tar archive is read"
-    return ""
+            return f": it is compressed by {program}, decompress it first"
+    return next((f": it is {text}" for magic, text in _OTHERS.items() if data.startswith(magic)), "")
 
 
 def _check(block: bytes) -> None:

@@ -15,6 +15,7 @@ MAX_HELD = 16
 """Limit on the images of a sample that are held until its main image shows whether they are companions."""
 
 _MAGIC_BYTES = 12
+_OF_WINDOWS = ("desktop.ini", "thumbs.db")
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 _ESCAPE = re.compile(r"\\(x[89a-f][0-9a-f]|ud[89a-f][0-9a-f]{2})")
 """What `printable` writes in place of a character."""
@@ -31,7 +32,7 @@ class Rank(Enum):
 
     OTHER = "other"
     METADATA = "metadata"
-    """A hidden file or metadata of the macOS archiver, without image content."""
+    """A hidden file, metadata of the macOS archiver or of a Windows folder, without image content."""
 
 
 class Fate(Enum):
@@ -229,7 +230,7 @@ def shown(name: str) -> str:
 
 def _is_hidden(name: str) -> bool:
     folder, _, file = name.rpartition("/")
-    return file.startswith(".") or "__MACOSX" in folder.split("/")
+    return file.startswith(".") or file.lower() in _OF_WINDOWS or "__MACOSX" in folder.split("/")
 
 
 def _rank_by_name(name: str) -> Rank | None:

@@ -1,6 +1,6 @@
 """The decision: image bytes -> pixels -> probability -> decision.
 
-Pure: no HTTP, no threads, no globals. The service, the training and the bulk runs share these names.
+No HTTP, no settings, no TensorFlow. The service, the training and the bulk runs share these names.
 `gate.scorer` needs the extra `cpu` or `gpu`; import it by its own name.
 """
 

@@ -9,7 +9,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Base64Bytes, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from gate.decision import Band, Label
+from gate.decision import Band, Decision, Label, decide
 from gate.errors import ModelError
 
 METADATA_KEY = "lensgate.card"
@@ -240,6 +240,12 @@ class CardText(_CardPart):
     def novelty_limit(self) -> float | None:
         """Novelty above this is unfamiliar; None if the model does not measure novelty."""
         return self.novelty_threshold.value if self.novelty_threshold else None
+
+    def decide(
+        self, probability: float, novelty: float | None, *, band: Band, expected: Label | None = None
+    ) -> Decision:
+        """Accept or discard an image by this model's scores of it; `band` is the one in force."""
+        return decide(probability, band, novelty=novelty, novelty_threshold=self.novelty_limit, expected=expected)
 
     @classmethod
     def parse(cls, text: str | bytes) -> Self:

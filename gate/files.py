@@ -15,7 +15,7 @@ from typing import IO
 WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EBADF)
 """The errors of locking on a file system without locks; NFS has none for folders."""
 
-_WITHOUT_FOLDER_FLUSH = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.ENOTTY)
+_WITHOUT_FOLDER_FLUSH = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.ENOTTY, errno.EBADF)
 """The errors of flushing a folder on SMB shares, shared folders of virtual machines and some FUSE file systems."""
 
 _WITHOUT_MODES = (errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.ENOSYS)
@@ -28,8 +28,8 @@ _PIECE_BYTES = 2**16
 def atomic_file(path: Path, *, prefix: str | None = None, suffix: str = "", mode: int = 0o644) -> Iterator[Path]:
     """Yield a temporary file that replaces `path` when the block ends, and is removed after an error.
 
-    Readers find the old content or the new; content and folder are flushed to disk before this returns. Missing
-    folders are created.
+    Readers find the old content or the new; content and folder are flushed to disk before this returns, the folder
+    where its file system can. Missing folders are created.
 
     Args:
         path: the file to create or replace.

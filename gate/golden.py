@@ -6,9 +6,11 @@ import numpy as np
 
 from gate.card import Card, GoldenSample
 from gate.errors import ImageError, ModelError
+from gate.model_store import Model
 from gate.pixels import read_pixels
-from gate.scorer import CUDA, Score, Scores
-from gate.types import Pixels
+from gate.scorer import CUDA, Score, Scorer, Scores
+from gate.time_limit import LOAD_SECONDS, TimeLimit
+from gate.types import Device, Pixels
 
 # Other CPU kernels change the shipped graph's outputs by 1e-6 of their value; a decoder that is off by one level of 255
 # changes them by more than this tolerance. CUDA multiplies with ten bits of mantissa (TF32), which changes real faces
@@ -24,6 +26,30 @@ class CanVerify(Protocol):
     def provider(self) -> str: ...
 
     def score(self, images: Pixels) -> Scores: ...
+
+
+def open_scorer(model: Model, *, device: Device = "auto", max_batch_size: int, seconds: float = LOAD_SECONDS) -> Scorer:
+    """Put a model on its device, check its golden samples there, and warm it.
+
+    Args:
+        model: the verified model.
+        device: `cuda` is an error if CUDA cannot be used; `auto` uses it if possible.
+        max_batch_size: the most images that are scored at a time.
+        seconds: time limit of all this.
+
+    Raises:
+        DeviceError: the device or the runtime cannot be used.
+        ModelError: the graph does not load in time, differs from its card, or scores a sample differently here.
+        ScoringError: the model failed.
+    """
+    with TimeLimit(seconds) as limit:
+        scorer = Scorer(model, device=device, limit=limit)
+        with scorer.limited(limit):
+            check_golden(scorer, model.card)
+            if scorer.provider == CUDA:
+                # CUDA prepares each new batch size on first use, so only a few are used, and all of them now.
+                scorer.fix_batch_sizes(max_batch_size)
+    return scorer
 
 
 def check_golden(scorer: CanVerify, card: Card) -> None:

@@ -7,7 +7,7 @@ from enum import StrEnum
 from gate.errors import CorruptImage, EmptyImage, UnsupportedImage
 from gate.formats.exif import read_orientation
 from gate.formats.foreign import describe_foreign
-from gate.formats.jpeg.header import JPEG_SIGNATURE, read_jpeg_header, read_scans
+from gate.formats.jpeg.header import JPEG_SIGNATURE, read_jpeg_header
 from gate.formats.png.chunks import PNG_SIGNATURE, RGB, read_png_header
 from gate.formats.png.metadata import read_exif
 from gate.formats.webp import is_webp, read_webp_header
@@ -81,8 +81,6 @@ def _read_png(data: ImageBytes) -> _Fields:
 def _read_jpeg(data: ImageBytes) -> _Fields:
     head = read_jpeg_header(data)
     frame = head.frame
-    if frame.width and frame.height:
-        read_scans(data, head)
     is_exotic = frame.is_lossless or len(frame.components) == 4 or not frame.shrinks_evenly
     return frame.width, frame.height, is_exotic, head.exif
 

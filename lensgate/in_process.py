@@ -12,15 +12,14 @@ import numpy as np
 
 from common.webdataset import printable
 from gate.cores import usable_cores
-from gate.decision import Action, Band, Label, Reason, decide
+from gate.decision import Action, Band, Label, Reason
 from gate.default_models import default_models
 from gate.errors import ImageError, ImageTooSmall, NotSquare, UnsupportedImage
 from gate.files import read_regular
-from gate.golden import check_golden
+from gate.golden import open_scorer
 from gate.model_store import ModelStore
 from gate.pixels import area_average, read_pixels
-from gate.scorer import CUDA, Score, Scorer
-from gate.time_limit import TimeLimit
+from gate.scorer import Score
 from gate.types import Device, Pixels
 
 ImageInput = bytes | bytearray | memoryview | str | PathLike[str] | Pixels
@@ -120,12 +119,7 @@ class Gate:
         model = ModelStore(default_models() if models is None else Path(models)).load(version)
         self.card = model.card
         self.band = model.card.band.changed(band_low, band_high)
-        with TimeLimit() as limit:
-            self._scorer = Scorer(model, device=device, limit=limit)
-            with self._scorer.limited(limit):
-                check_golden(self._scorer, model.card)
-                if self._scorer.provider == CUDA:
-                    self._scorer.fix_batch_sizes(_BATCH_SIZE)
+        self._scorer = open_scorer(model, device=device, max_batch_size=_BATCH_SIZE)
 
     def decide(self, image: ImageInput, expected: Label | str | None = None) -> Decision:
         """Return the decision about one image.
@@ -179,13 +173,7 @@ class Gate:
             yield one if isinstance(one, ImageFailed) else self._decide(next(scores), label)
 
     def _decide(self, score: Score, expected: Label | None) -> Decision:
-        found = decide(
-            score.probability,
-            self.band,
-            novelty=score.novelty,
-            novelty_threshold=self.card.novelty_limit,
-            expected=expected,
-        )
+        found = self.card.decide(score.probability, score.novelty, band=self.band, expected=expected)
         return Decision(
             score.probability,
             found.label,
@@ -222,6 +210,8 @@ def _to_pixels(image: ImageInput, size: int) -> Pixels:
             f"an image is the bytes of a file, a path or a NumPy array, not {type(image).__name__}: pass the bytes or "
             "the path of its file"
         )
+    if image == "":
+        raise UnreadableFile("the path is empty: pass the bytes or the path of an image file")
     try:
         data = read_regular(Path(image), MAX_FILE_BYTES)
     except (OSError, ValueError) as error:  # A null character or a surrogate in the path raises ValueError.
@@ -239,7 +229,10 @@ def _shortened(path: str) -> str:
 
 def _shrink(pixels: Pixels, size: int) -> Pixels:
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
-        raise UnsupportedImage(f"the array is {pixels.dtype} {list(pixels.shape)}: give RGB levels, uint8 [H, H, 3]")
+        hint = ", or the bytes of an encoded file, array.tobytes()" if pixels.ndim == 1 else ""
+        raise UnsupportedImage(
+            f"the array is {pixels.dtype} {list(pixels.shape)}: give RGB levels, uint8 [H, H, 3]{hint}"
+        )
     height, width, _ = pixels.shape
     if height != width:
         raise NotSquare(f"the image is {width} x {height}: crop it to a square portrait")

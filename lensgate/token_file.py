@@ -87,7 +87,7 @@ def _less(text: str, name: str, tokens: Sequence[Token], path: Path) -> str:
 
 
 def _path(options: argparse.Namespace) -> Path:
-    given: Path = options.file or Path(os.environ.get("LENSGATE_TOKENS") or "tokens.toml")
+    given: Path = options.file or Path(os.environ.get("LENSGATE_TOKENS", "").strip() or "tokens.toml")
     return given.resolve()  # Write through a symbolic link instead of replacing it.
 
 

@@ -28,6 +28,7 @@ from service.http.allowed_methods import AllowedMethods, RawRoute
 from service.http.body_limits import BodyLimit
 from service.http.direct_routes import DirectRoutes
 from service.http.downloads import Downloads
+from service.http.head_requests import HeadAsGet
 from service.http.telemetry import OTHER, RECORD, Telemetry
 from service.pages.routes import make_page_routes
 from service.pages.sampler import Sampler
@@ -79,8 +80,8 @@ def create_app(
     ]
     metrics.expect_routes([OTHER, RECORD, *_documented(infer, routers)])
     site = make_site(routers, infer)
-    bounded = BodyLimit(site, seconds=settings.timeout(None), own_limits={DECISIONS, TRIALS, BATCH})
     methods = AllowedMethods([*infer, *site.routes, *(route for router in routers for route in router.routes)])
+    bounded = BodyLimit(site, methods, seconds=settings.timeout(None), own_limits={DECISIONS, TRIALS, BATCH})
 
     @asynccontextmanager
     async def lifespan(_: object) -> AsyncIterator[None]:
@@ -95,8 +96,9 @@ def create_app(
             yield
 
     router = Router(infer, redirect_slashes=False, default=bounded, lifespan=lifespan)
+    direct = DirectRoutes(router, [route for route in decisions.routes if isinstance(route, APIRoute)])
     access = Access(
-        DirectRoutes(router, [route for route in decisions.routes if isinstance(route, APIRoute)]),
+        HeadAsGet(direct),
         guard,
         hosts=allowed_hosts(settings),
     )

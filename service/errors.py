@@ -25,7 +25,7 @@ SettingsError             the service does not start
 """
 
 from http import HTTPStatus
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from gate.errors import GateError, ImageError
 
@@ -145,15 +145,19 @@ class MissingImage(ServiceError):
     code = "missing_image"
 
 
+ShedReason = Literal["images", "bytes", "deadline", "streams", "calls", "rate_limit"]
+"""The label of `lensgate_shed_total`: why a request for decisions was not admitted."""
+
+
 class Overloaded(ServiceError):
     """The service is at a limit, or cannot meet the deadline; `Retry-After` says when to try again."""
 
     status = 429
     code = "overloaded"
 
-    def __init__(self, detail: str, *, reason: str, retry_after: int) -> None:
+    def __init__(self, detail: str, *, reason: ShedReason | None, retry_after: int) -> None:
         super().__init__(detail, headers={"Retry-After": str(retry_after)})
-        # The label of `lensgate_shed_total`.
+        # None for a request for something else than decisions.
         self.reason = reason
 
 

@@ -58,13 +58,13 @@ class RecordDecisions:
         stages = request.context.stages.milliseconds()
         for decided, image in zip(request.decisions, request.images, strict=True):
             yield DecisionRecord(
-                image.identity,
-                decided.score,
-                decided.decision,
-                image.expected,
-                decided.runner.band,
-                decided.runner.card,
-                latency,
+                identity=image.identity,
+                score=decided.score,
+                decision=decided.decision,
+                expected=image.expected,
+                band=decided.runner.band,
+                card=decided.runner.card,
+                latency=latency,
                 draw=self._draws.draw(decided.decision, decided.score.probability),
                 source=image.source,
                 record=decided.record,

@@ -30,7 +30,7 @@ from service.records.writer import Limits
 from service.settings import Settings
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Runtime:
     """Holds the parts, and starts and closes those that own threads.
 
@@ -168,7 +168,18 @@ def build_runtime(
         batch_uploads=lambda: admission.streams,
     )
     gathering = Gathering(metrics, number=place.number, workers=place.link)
-    return Runtime(settings, metrics, admission, budget, decode_pool, pipeline, follower, recorder, place, gathering)
+    return Runtime(
+        settings=settings,
+        metrics=metrics,
+        admission=admission,
+        budget=budget,
+        decode_pool=decode_pool,
+        pipeline=pipeline,
+        shadow=follower,
+        recorder=recorder,
+        place=place,
+        metrics_of_all=gathering,
+    )
 
 
 def _observers(

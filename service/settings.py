@@ -2,11 +2,13 @@
 
 import argparse
 import os
+import re
 from collections.abc import Mapping
+from ipaddress import AddressValueError, IPv6Address
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from common.identity import ID_RULE, is_identity
 from common.settings import add_flags, load_settings, variables_of
@@ -17,8 +19,13 @@ from service.errors import SettingsError
 
 Count = Annotated[int, Field(ge=1)]
 
+MAX_WORKERS = 128
+"""Limit of worker processes, far above any machine's need: each takes 256 MiB and divides the limits further."""
+
 MAX_SOURCES = 100
 """Limit of listed sources: each adds 13 time series to every scrape."""
+
+_HOST = re.compile(r"[\w.-]*")
 
 _RESERVED_SOURCES = {"none", "other"}
 
@@ -41,7 +48,7 @@ class Settings(BaseModel):
 
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
-    workers: Literal["auto"] | Count = Field(
+    workers: Literal["auto"] | Annotated[int, Field(ge=1, le=MAX_WORKERS)] = Field(
         "auto", description="processes that share the port; auto is one for every 8 cores, rounded up"
     )
     metrics_port: int | None = Field(
@@ -78,7 +85,8 @@ class Settings(BaseModel):
         f"{MAX_SOURCES}, all others count as other",
     )
     audit_ratio: Probability = Field(
-        0.001, description="share of accepted images drawn for the audit, half of them by claimed error"
+        0.001,
+        description="share of accepted images drawn for the audit, half of them in proportion to the predicted error",
     )
     models: Path = Field(
         default_factory=default_models,
@@ -145,6 +153,15 @@ class Settings(BaseModel):
     )
     shared_memory: bool = Field(False, description="let V2 callers use any shared memory of this host")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least severe line logged")
+
+    @field_validator("host")
+    @classmethod
+    def _host_is_an_address(cls, host: str) -> str:
+        if not _HOST.fullmatch(host) and not _is_ipv6(host):
+            raise ValueError(
+                f"{host[:128]!r} is no host: write an address, such as 0.0.0.0 or ::, or a host name alone"
+            )
+        return host
 
     @model_validator(mode="after")
     def _band_is_ordered(self) -> Self:
@@ -223,3 +240,11 @@ class Settings(BaseModel):
             return card.changed(self.band_low, self.band_high)
         except ValueError as error:
             raise SettingsError(f"LENSGATE_BAND_LOW and LENSGATE_BAND_HIGH over the model's card: {error}") from error
+
+
+def _is_ipv6(text: str) -> bool:
+    try:
+        IPv6Address(text)
+    except AddressValueError:
+        return False
+    return True

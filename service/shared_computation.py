@@ -36,7 +36,7 @@ class SharedComputation(Generic[_Result]):
         if task is None and len(self._waiting) >= MAX_WAITING:
             raise Overloaded(
                 f"{MAX_WAITING} computations wait: try again in {_RETRY_SECONDS} s",
-                reason="computations",
+                reason=None,
                 retry_after=_RETRY_SECONDS,
             )
         if task is None:

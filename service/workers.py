@@ -4,19 +4,20 @@ import math
 import os
 import socket
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn, Self
 
-from gate.cores import control_groups, core_quota, read_limit, usable_cores
+from gate.control_groups import ControlGroups
+from gate.cores import usable_cores
 from service.access.exposure import check_exposure
 from service.access.shared_buckets import make_memory
 from service.errors import SettingsError
 from service.http.ports import check_ports, reserve_port
 from service.process.parent import ParentOptions, WorkerOptions, python_command
 from service.process.signals import ENDING, held_back
-from service.settings import Settings
+from service.settings import MAX_WORKERS, Settings
 
 CORES_PER_WORKER = 8
 """One event loop is full near 8 cores with PNG files; more workers would divide limits and batches further."""
@@ -35,10 +36,10 @@ class Machine:
     memory: float
 
     @classmethod
-    def find(cls, groups: Sequence[Path] | None = None) -> Self:
-        """Read them from control groups, by default those of this process, as of a container or a systemd unit."""
-        groups = control_groups() if groups is None else groups
-        return cls(min(usable_cores(groups), core_quota(groups)), min(map(_memory, groups)))
+    def find(cls, groups: ControlGroups | None = None) -> Self:
+        """Read them; `groups` are by default those of this process, as of a container or a systemd unit."""
+        groups = groups or ControlGroups()
+        return cls(min(usable_cores(groups), groups.cores()), groups.memory())
 
 
 def count_workers(settings: Settings, machine: Machine | None = None) -> int:
@@ -57,12 +58,7 @@ def count_workers(settings: Settings, machine: Machine | None = None) -> int:
     machine = machine or Machine.find()
     by_cores = math.ceil(machine.cores / CORES_PER_WORKER)
     by_memory = max(0.0, machine.memory - settings.max_decode_bytes - settings.max_inflight_bytes) / WORKER_BYTES
-    return max(1, int(min(by_cores, by_memory)))
-
-
-def _memory(group: Path) -> float:
-    memory = read_limit(group / "memory.max")
-    return float(memory) if memory.isdigit() else math.inf
+    return max(1, int(min(by_cores, by_memory, MAX_WORKERS)))
 
 
 def _reserve_other(host: str, port: int | None) -> tuple[list[socket.socket], int | None]:

@@ -42,6 +42,13 @@ def test_bytes_and_arrays_are_decided(gate: Gate, make: Callable[[object], bytes
     assert not found.accepted
 
 
+def test_an_empty_path_and_the_array_of_a_file_are_named(gate: Gate) -> None:
+    with pytest.raises(ImageError, match="the path is empty"):
+        gate.decide("")
+    with pytest.raises(ImageError, match=r"tobytes\(\)"):
+        gate.decide(np.frombuffer(b"encoded", np.uint8))
+
+
 @pytest.mark.parametrize("image", [Image.new("CMYK", (96, 96)), None, [1, 2]], ids=lambda image: type(image).__name__)
 def test_another_object_is_refused_with_the_way_out(gate: Gate, image: Any) -> None:
     """Not with `numpy.asarray`, which gives the samples of a CMYK or LAB image and drops alpha and orientation."""

@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import text
 
 from bench.scaling.measured import Database
-from gate import Band, Card, decide
+from gate import Band, Card
 from gate.scorer import Score
 from service.records.decision_record import DecisionRecord
 from service.records.store import Store
@@ -91,8 +91,10 @@ def _parts(card: Card, rows: int) -> Iterator[list[Mapping[str, Any]]]:
 
 def _row(rng: random.Random, card: Card, band: Band) -> Mapping[str, Any]:
     score = Score(round(rng.random(), 7), round(rng.uniform(-20.0, 2.0), 6))
-    decision = decide(score.probability, band, novelty=score.novelty, novelty_threshold=card.novelty_limit)
-    entry = DecisionRecord(None, score, decision, None, band, card, latency=rng.random())
+    decision = card.decide(score.probability, score.novelty, band=band)
+    entry = DecisionRecord(
+        identity=None, score=score, decision=decision, expected=None, band=band, card=card, latency=rng.random()
+    )
     entry.sha256 = rng.randbytes(32).hex()
     return entry.row()
 

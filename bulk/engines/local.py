@@ -45,4 +45,4 @@ class LocalEngine:
                 worker.stop()
                 pool.shutdown(wait=False, cancel_futures=True)
                 # A hanging read must not block the end of the run.
-                wait(running, timeout=_STOP_SECONDS)
+                wait([future for future in running if not future.cancelled()], timeout=_STOP_SECONDS)

@@ -55,7 +55,7 @@ def fit_key(key: str, room: int) -> str:
         room: bytes for its last part; folders have `_NAME_BYTES`.
     """
     *folders, last = key.split("/")
-    if len(_encoded(key)) > _KEY_BYTES:
+    if folders and len(_encoded(key)) > _KEY_BYTES:
         folders = [_shortened("/".join(folders).replace("/", "%2F"), key, _FOLDERS_BYTES)]
     return "/".join([*(_shortened(part, key, _NAME_BYTES) for part in folders), _shortened(last, key, room)])
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -61,6 +61,7 @@ class Row:
 
     id: str
     source: str
+    _: KW_ONLY
     sha256: bytes | None
     expected: Label | None
     score: Score | None = None

@@ -29,6 +29,18 @@ _XZ_BYTES = 2**27
 """Memory limit of xz, whose strongest preset needs 65 MiB."""
 
 
+_TOO_WIDE = ("too much memory", "Memory usage limit")
+"""Texts in the errors of zstd, which takes windows of up to 128 MiB, and of xz."""
+
+
+def reason(error: Exception) -> str:
+    """Return the text of one of `DAMAGES`, with the cure of archives that decompress with much memory only."""
+    text = str(error)
+    if any(part in text for part in _TOO_WIDE):
+        return f"{text}: compress it with a window of at most 64 MiB, without --long of zstd or a larger dict of xz"
+    return text
+
+
 def pieces(file: IO[bytes]) -> Iterator[bytes]:
     """Yield the uncompressed bytes of a tar in pieces; its magic bytes select the decompressor.
 

@@ -7,7 +7,7 @@ from itertools import takewhile
 from bulk.errors import FileTooLarge, MissingImage, RowError
 from bulk.job import Columns
 from bulk.sources.expected_json import is_json, read_expected, read_named_source, too_long
-from bulk.sources.sample import MAX_BYTES, Sample, failing, given
+from bulk.sources.sample import MAX_BYTES, Parts, Sample, failing
 from common.tar import End
 from common.webdataset import Fate, File, Rank, ShardEvent, Unreadable, distinct, printable, shown
 from gate import Label
@@ -158,19 +158,36 @@ class Samples:
         by_name = len(images) > 1 or group.is_long
         for image in images:
             group.has_rows = True
-            name = distinct(image.name if by_name else group.key)
-            try:
-                yield self._sample(name, image, group)
-            except RowError as error:
-                yield Sample(name, self._source, failing(error))
+            yield self._sample(distinct(image.name if by_name else group.key), image, group)
 
     def _sample(self, name: str, image: _SampleMember, group: _Group) -> Sample:
-        """Make the sample of one image.
+        """Make the sample of one image."""
+        parts = Parts()
+        expected, named = self._named(image, group, parts)
+        parts.read(lambda: self._check(image, group))
+        beside = [
+            (each.ending, each.body) for each in group.members if not each.is_judged and isinstance(each.body, bytes)
+        ]
+        data = image.body if isinstance(image.body, bytes) else b""
+        size = len(data) + sum(len(body) for _, body in beside)
+        return Sample(
+            name,
+            self._source,
+            parts.fetch(data),
+            size,
+            key=group.key,
+            ending=image.ending,
+            beside=beside,
+            expected=expected,
+            named_source=named,
+        )
+
+    def _check(self, image: _SampleMember, group: _Group) -> None:
+        """Check that an image and the members beside it were read.
 
         Raises:
-            RowError: the image or its requested label cannot be read.
+            RowError: one of them was not.
         """
-        expected, named = self._named(image, group)
         for member in [image, *(each for each in group.members if not each.is_judged)]:
             if isinstance(member.body, RowError):
                 raise member.body
@@ -179,15 +196,10 @@ class Samples:
                 f"the sample {shown(group.key)} has more than {_MAX_MEMBERS:,} members or {_MAX_SAMPLE_BYTES:,} bytes: "
                 "too much for --keep. Members whose names agree up to the first dot are one sample"
             )
-        beside = [
-            (each.ending, each.body) for each in group.members if not each.is_judged and isinstance(each.body, bytes)
-        ]
-        data = image.body if isinstance(image.body, bytes) else b""
-        size = len(data) + sum(len(body) for _, body in beside)
-        return Sample(name, self._source, given(data), size, group.key, image.ending, beside, expected, named)
 
-    def _named(self, image: _SampleMember, group: _Group) -> tuple[Label | None, str | None]:
+    def _named(self, image: _SampleMember, group: _Group, parts: Parts) -> tuple[Label | None, str | None]:
         """Return the requested label and the source that the sample's `.json` names."""
+        label, source = self._columns.expected, self._columns.source
         if not self._reads_json:
             return None, None
         found: dict[str, list[_Body]] = {"json": list(group.json)} if group.json else {}
@@ -197,14 +209,16 @@ class Samples:
         if group.is_long and group.has_own_json and image.stem:
             # The image's own one may lie in another piece: the sample's must not take its place.
             found.pop("json", None)
-        label, source = self._columns.expected, self._columns.source
         return (
-            read_expected(label, image.ending, found) if label is not None else None,
-            read_named_source(source, image.ending, found) if source is not None else None,
+            parts.read(lambda: read_expected(label, image.ending, found)) if label is not None else None,
+            parts.read(lambda: read_named_source(source, image.ending, found)) if source is not None else None,
         )
 
     def _without_image(self, group: _Group) -> Sample:
         fault = next((each.body for each in group.members if isinstance(each.body, RowError)), None)
         endings = printable(", ".join(f".{member.ending[:40]}" for member in group.members[:20]))
-        error = fault or MissingImage(f"the sample has no image, only {endings}")
-        return Sample(distinct(group.key), self._source, failing(error))
+        error = fault or MissingImage(
+            f"the sample has no image, only {endings}: the members of a sample must be consecutive in the tar"
+        )
+        expected, named = self._named(_SampleMember(group.key, ""), group, Parts())
+        return Sample(distinct(group.key), self._source, failing(error), expected=expected, named_source=named)

@@ -7,13 +7,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from bulk.errors import CorruptShard, FileTooLarge, InvalidSource, MissingImage, RowError, SourceError
+from bulk.errors import CorruptShard, FileTooLarge, InvalidSource, MissingImage, SourceError
 from bulk.job import Columns
 from bulk.sources.expected_column import ExpectedColumn
 from bulk.sources.files import Listed
-from bulk.sources.sample import MAX_BYTES, Sample, failing, given, key_of, plain_value, read_source, unreadable
+from bulk.sources.sample import MAX_BYTES, Parts, Sample, failing, key_of, plain_value, read_source, unreadable
 from bulk.work_unit import WorkUnit, slot_name
 from common.storage import FileStore, StoredFile
+from gate import Label
 
 ENDINGS = (".parquet", ".parq")
 
@@ -21,6 +22,11 @@ ENDINGS = (".parquet", ".parq")
 _BATCH_ROWS = 16
 _BUFFER_BYTES = 2**20
 _ID, _IMAGE, _BYTES = "id", "image", "bytes"
+
+_WITHOUT_RANGES = ("support range requests", "seek streaming HTTP file")
+"""Texts in the errors of fsspec for a web server that sends files only as a whole."""
+
+_NO_RANGES = "its web server supports no ranges, which Parquet needs: copy it to a disk or an object store"
 
 
 def row_units(files: Listed, source: str) -> Iterator[WorkUnit]:
@@ -48,7 +54,8 @@ def read_rows(unit: WorkUnit, store: FileStore, columns: Columns) -> Iterator[Sa
     except (pa.ArrowException, SourceError) as error:
         yield Sample("", source, failing(CorruptShard(f"the row group cannot be read from here on: {error}")))
     except Exception as error:  # Clients of stores share no base exception, and Arrow raises OSError for damage too.
-        yield Sample("", source, failing(unreadable("the row group cannot be read from here on", error)))
+        fault = OSError(_NO_RANGES) if any(text in str(error) for text in _WITHOUT_RANGES) else error
+        yield Sample("", source, failing(unreadable("the row group cannot be read from here on", fault)))
 
 
 def check_columns(store: FileStore, path: str, columns: Columns) -> None:
@@ -97,17 +104,23 @@ class _Rows:
             raise pa.ArrowInvalid(f"the file has {metadata.num_rows:,} rows, and its row groups {number:,}")
 
     def _sample(self, image: pa.Scalar, batch: pa.RecordBatch, row: int, number: int) -> Sample:
-        name = str(number)
-        try:
-            name = self._name(batch, row) or name
-            data = _data(image)
-            expected = self._expected.read(batch.column(self._expected.name)[row]) if self._expected else None
-            named = self._named_source(batch, row)
-        except RowError as error:
-            return Sample(name, self._source, failing(error))
+        parts = Parts()
+        name = parts.read(lambda: self._name(batch, row)) or str(number)
+        data = parts.read(lambda: _data(image))
+        expected = parts.read(lambda: self._requested(batch, row))
+        named = parts.read(lambda: self._named_source(batch, row))
         return Sample(
-            name, self._source, given(data), len(data), key=key_of(name), expected=expected, named_source=named
+            name,
+            self._source,
+            parts.fetch(data),
+            len(data or b""),
+            key=key_of(name),
+            expected=expected,
+            named_source=named,
         )
+
+    def _requested(self, batch: pa.RecordBatch, row: int) -> Label | None:
+        return self._expected.read(batch.column(self._expected.name)[row]) if self._expected else None
 
     def _named_source(self, batch: pa.RecordBatch, row: int) -> str | None:
         if self._source_column is None:
@@ -151,26 +164,40 @@ def _row_counts(store: FileStore, file: StoredFile) -> list[int]:
 
 
 def _image_column(schema: pa.Schema, asked: str | None) -> str:
-    """Return the given column, the only column with bytes, or the one named `image`."""
+    """Return the given column, the one named `image`, or the only column with bytes."""
     found: list[str] = [field.name for field in schema if _holds_bytes(field.type)]
+    # Without an image in a file its column has no type.
+    empty: list[str] = [field.name for field in schema if _is_untyped(field.type)]
     if asked is not None:
-        if asked not in found:
+        if asked not in [*found, *empty]:
             raise SourceError(f"the column {asked!r} holds no bytes; columns with bytes: {', '.join(found) or 'none'}")
         return asked
-    if len(found) == 1:
-        return found[0]
-    if _IMAGE in found:
+    if _IMAGE in [*found, *empty]:
         return _IMAGE
-    raise SourceError(f"select the column of images with --image-column: {', '.join(found) or 'no column holds bytes'}")
+    if len(found or empty) == 1:
+        return (found or empty)[0]
+    if found:
+        raise SourceError(f"select the column of images with --image-column: {', '.join(found)}")
+    columns = ", ".join(f"{field.name} ({field.type})" for field in schema)
+    raise SourceError(f"no column holds the bytes of one image in each row, as bytes or {{bytes, path}}: {columns}")
 
 
 def _holds_bytes(kind: pa.DataType) -> bool:
-    if pa.types.is_dictionary(kind):
-        return _holds_bytes(kind.value_type)
-    if pa.types.is_struct(kind):  # Hugging Face's layout: the file's bytes and its path.
-        index = kind.get_field_index(_BYTES)
-        return index >= 0 and _holds_bytes(kind.field(index).type)
+    kind = _inner(kind)
     return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind))
+
+
+def _is_untyped(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_null(_inner(kind)))
+
+
+def _inner(kind: pa.DataType) -> pa.DataType:
+    """Return the type of the values of a dictionary, and of the bytes in Hugging Face's layout."""
+    if pa.types.is_dictionary(kind):
+        return _inner(kind.value_type)
+    if pa.types.is_struct(kind) and kind.get_field_index(_BYTES) >= 0:
+        return _inner(kind.field(_BYTES).type)
+    return kind
 
 
 def _bytes_of(column: pa.Array) -> pa.Array:

@@ -2,8 +2,8 @@
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, NoReturn
+from dataclasses import KW_ONLY, dataclass
+from typing import Any, NoReturn, TypeVar
 from urllib.parse import quote
 
 from bulk.errors import InvalidExpected, InvalidSource, RowError, UnreadableFile
@@ -19,6 +19,7 @@ _LABELS = {"1": Label.GLASSES, "true": Label.GLASSES, "0": Label.NO_GLASSES, "fa
 
 
 Fetch = Callable[[], bytes]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,7 @@ class Sample:
     source: str
     fetch: Fetch
     size: int = 0
+    _: KW_ONLY
     key: str = ""
     ending: str = ""
     beside: Sequence[tuple[str, bytes]] = ()
@@ -60,6 +62,28 @@ def failing(error: RowError) -> Fetch:
         raise error
 
     return fetch
+
+
+class Parts:
+    """Reads the parts of a sample, of which one that cannot be read hides no other: an order outlives its image.
+
+    `fault` is the error of the first part that could not be read.
+    """
+
+    def __init__(self) -> None:
+        self.fault: RowError | None = None
+
+    def read(self, part: Callable[[], T]) -> T | None:
+        """Return what `part` returns, or None if it raises a RowError."""
+        try:
+            return part()
+        except RowError as error:
+            self.fault = self.fault or error
+            return None
+
+    def fetch(self, data: bytes | None) -> Fetch:
+        """Make the fetch function of the sample with these bytes."""
+        return given(data or b"") if self.fault is None else failing(self.fault)
 
 
 def unreadable(text: str, error: Exception) -> UnreadableFile:

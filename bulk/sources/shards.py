@@ -57,5 +57,5 @@ def _samples(file: IO[bytes], samples: Samples) -> Iterator[Sample]:
         raise
     except archives.DAMAGES as error:
         yield from samples.finish(is_cut=True)
-        raise CorruptShard(f"the tar cannot be read from here on: {error}") from error
+        raise CorruptShard(f"the tar cannot be read from here on: {archives.reason(error)}") from error
     yield from samples.finish()

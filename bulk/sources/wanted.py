@@ -65,11 +65,19 @@ class Wanted:
             self.ignored.add_file(name)
         elif self.is_output(folder):
             self.ignored.add("files of this run's output")
-        elif self.kind == "parquet" and name.startswith("_"):  # Readers of data sets skip such files.
+        elif self.kind == "parquet" and self._is_private(path):
             self.ignored.add("names that begin with _")
         else:
             return True
         return False
+
+    def _is_private(self, path: str) -> bool:
+        """Return whether readers of data sets skip a file by its name or a folder of it, such as Spark's `_temporary`.
+
+        Names with `=` are values of a partition.
+        """
+        names = self.store.title(path).removeprefix(self.root).split("/")
+        return any(name.startswith("_") and "=" not in name for name in names)
 
 
 def fault_units(faults: list[StoredFile], kind: SourceKind, source: str, root: str) -> Iterator[WorkUnit]:

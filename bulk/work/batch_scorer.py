@@ -17,7 +17,7 @@ from bulk.output.score_cache import ScoreCache
 from bulk.output.table import Row
 from bulk.sources.sample import Sample, failing
 from common.storage import without_secrets
-from gate import Decision, DecodeBudget, ImageError, Label, ScoringError, decide, read_pixels
+from gate import DecodeBudget, ImageError, ScoringError, read_pixels
 from gate.pixels import Pixels
 from gate.scorer import Score, Scorer
 
@@ -178,16 +178,17 @@ class BatchScorer:
         error = scored if isinstance(scored, RowError) else examined.error
         score = scored if isinstance(scored, Score) else examined.score
         expected = sample.expected or self._job.expected
-        decision = self._decision(score, expected) if score else None
+        card, band = self._job.model.card, self._job.band
+        decision = card.decide(score.probability, score.novelty, band=band, expected=expected) if score else None
         named = sample.named_source or self._job.source
-        row = Row(sample.id, sample.source, examined.sha256, expected, score, decision, error, named)
-        return ScoredSample(sample, row, examined.data, is_reused=examined.score is not None)
-
-    def _decision(self, score: Score, expected: Label | None) -> Decision:
-        return decide(
-            score.probability,
-            self._job.band,
-            novelty=score.novelty,
-            novelty_threshold=self._job.model.card.novelty_limit,
+        row = Row(
+            sample.id,
+            sample.source,
+            sha256=examined.sha256,
             expected=expected,
+            score=score,
+            decision=decision,
+            error=error,
+            named_source=named,
         )
+        return ScoredSample(sample, row, examined.data, is_reused=examined.score is not None)

@@ -15,9 +15,7 @@ from bulk.work.batch_scorer import BatchScorer, ScoredSample
 from bulk.work_unit import WorkUnit
 from common.storage import locate
 from gate import Action
-from gate.golden import check_golden
-from gate.scorer import Scorer
-from gate.time_limit import TimeLimit
+from gate.golden import open_scorer
 
 
 class Worker:
@@ -36,10 +34,7 @@ class Worker:
     def __init__(
         self, job: BulkJob, cache: ScoreCache, *, threads: int, watch: Callable[[Counts], None] = lambda _: None
     ) -> None:
-        with TimeLimit() as limit:
-            scorer = Scorer(job.model, device=job.device, limit=limit)
-            with scorer.limited(limit):
-                check_golden(scorer, job.model.card)
+        scorer = open_scorer(job.model, device=job.device, max_batch_size=job.batch_size)
         self._job, self._watch = job, watch
         self._target, self._target_path = locate(job.target, job.storage_options)
         # Without KEEP no tar is written, and the target stands in.

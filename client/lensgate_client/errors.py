@@ -159,10 +159,13 @@ _BY_STATUS: Mapping[int, type[GateError]] = {
     429: Overloaded,
     503: NotReady,
     504: DeadlineExceeded,
+    524: DeadlineExceeded,  # Cloudflare's 504.
 }
 # A proxy sends no code; its 413 refers to the size of the body.
 _DEFAULT_CODES: Mapping[int, str] = {413: "body_too_large"}
-_BAD_GATEWAY = 502
+# Proxies send these if they have no connection to the gate, or have lost it: the last four are Cloudflare's.
+_BAD_GATEWAY = (502, 520, 521, 522, 523)
+_REQUEST_TIMEOUT = 408
 
 
 def error_for_response(
@@ -174,8 +177,10 @@ def error_for_response(
     retry_after: float | None = None,
 ) -> GateError:
     """Create the error for an HTTP status and, if a Lensgate sent one, its code."""
-    if status == _BAD_GATEWAY:
-        # The proxy lost the connection to the gate, which may have decided already.
+    # A proxy ends an idle connection with 408, which meets the next request on its way. A gate's 408 has a code.
+    is_idle = status == _REQUEST_TIMEOUT and code is None
+    if status in _BAD_GATEWAY or is_idle:
+        # The gate may have decided already.
         return GateUnreachable(detail, is_lost=True, status=status)
     kind = _BY_CODE.get(code or "") or _BY_STATUS.get(status) or _class_by_range(status)
     code = code or _DEFAULT_CODES.get(status)

@@ -192,8 +192,9 @@ class GateFilter(_Filter[Gate]):
             for outcome in outcomes:
                 run.count(outcome)
                 yield candidates.popleft(), outcome
-                if run.is_complete():
+                if run.is_complete:
                     return
+                run.check_limits()
         run.end()
 
     def _regenerate(
@@ -213,7 +214,7 @@ class GateFilter(_Filter[Gate]):
                     candidate, (order, number) = candidates.popleft(), attempts.judged(accepted=outcome.accepted)
                     if outcome.accepted or number == attempts.limit:
                         yield Regenerated(order, candidate.checked_image(), outcome, number)
-                    run.is_complete()
+                    run.check_limits()
 
 
 class AsyncGateFilter(_Filter[AsyncGate]):
@@ -264,8 +265,9 @@ class AsyncGateFilter(_Filter[AsyncGate]):
             async for outcome in outcomes:
                 run.count(outcome)
                 yield candidates.popleft(), outcome
-                if run.is_complete():
+                if run.is_complete:
                     return
+                run.check_limits()
         run.end()
 
     async def _regenerate(
@@ -285,7 +287,7 @@ class AsyncGateFilter(_Filter[AsyncGate]):
                     candidate, (order, number) = candidates.popleft(), attempts.judged(accepted=outcome.accepted)
                     if outcome.accepted or number == attempts.limit:
                         yield Regenerated(order, candidate.checked_image(), outcome, number)
-                    run.is_complete()
+                    run.check_limits()
 
     async def _generated(
         self, attempts: Attempts[_Order], generate: Callable[[_Order, int], Any], candidates: deque[_Candidate]

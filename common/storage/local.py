@@ -83,7 +83,7 @@ def locked(folder: Path, *, name: str = LOCK) -> Iterator[None]:
     with (folder / name).open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        except (BlockingIOError, PermissionError):  # Windows shares refuse a lock that another run holds.
             raise FolderInUse(f"another run is writing to {folder}: wait until it has ended") from None
         except OSError as error:
             if error.errno not in WITHOUT_LOCKS:

@@ -45,14 +45,14 @@ class ObjectStore(FileStore):
         return str(self._system.unstrip_protocol(path))
 
     def is_folder(self, path: str) -> bool:
-        with _as_os_errors():
+        with self._as_os_errors(path):
             return bool(self._system.isdir(path))
 
     def list(self, folder: str, is_wanted: Callable[[str], bool] = any_path) -> Listing:
         if folder.endswith("/") and folder.strip("/"):
             raise OSError("no client can list objects with an empty name between two slashes: rename them")
         try:
-            with _as_os_errors():
+            with self._as_os_errors(folder):
                 entries = self._system.ls(folder, detail=True)
         except FileNotFoundError:
             return Listing((), ())
@@ -75,7 +75,7 @@ class ObjectStore(FileStore):
             return False
         # gcsfs has the same entry for the empty object that marks a folder.
         try:
-            with _as_os_errors():
+            with self._as_os_errors(folder):
                 found = self._system.ls(folder, detail=True, prefix="/")
         except FileNotFoundError:
             return False
@@ -89,13 +89,13 @@ class ObjectStore(FileStore):
         return None if entry["type"] == "directory" else _stored(entry)
 
     def _info(self, path: str) -> Mapping[str, Any]:
-        with _as_os_errors():
+        with self._as_os_errors(path):
             entry: Mapping[str, Any] = self._system.info(path)
         return entry
 
     def open(self, path: str, *, ahead: bool = False) -> IO[bytes]:
         cache = {"cache_type": "background", "cache_options": {"maxblocks": 4}} if ahead else {}
-        with _as_os_errors():
+        with self._as_os_errors(path):
             file: IO[bytes] = self._system.open(path, "rb", block_size=_BLOCK_BYTES, **cache)
         return file
 
@@ -105,7 +105,7 @@ class ObjectStore(FileStore):
         Raises:
             FileNotFoundError: the object, or its bucket, does not exist.
         """
-        with _as_os_errors():
+        with self._as_os_errors(path):
             data: bytes = self._system.cat_file(path)
         return data
 
@@ -119,12 +119,12 @@ class ObjectStore(FileStore):
 
     def write(self, path: str, data: bytes) -> None:
         """Write one object, in one request or as parts that appear together."""
-        with _as_os_errors():
+        with self._as_os_errors(path):
             self._system.pipe_file(path, data)
 
     def sizes(self, folder: str) -> dict[str, int]:
         """Return the size in bytes of every object below `folder`, by its path relative to it, sorted."""
-        with _as_os_errors():
+        with self._as_os_errors(folder):
             found = self._system.find(folder, detail=True)
         return {name.removeprefix(f"{folder}/"): int(found[name]["size"]) for name in sorted(found)}
 
@@ -139,8 +139,11 @@ class ObjectStore(FileStore):
                 if error.errno != errno.ENOSPC or error.filename is not None:
                     raise
                 raise OSError(error.errno, f"{os.strerror(errno.ENOSPC)} for TMPDIR", tempfile.gettempdir()) from error
-            with _as_os_errors():
-                self._system.put_file(name, path)
+            try:
+                with self._as_os_errors(path):
+                    self._system.put_file(name, path)
+            except FileNotFoundError as error:  # The bucket is missing.
+                raise FileNotFoundError(errno.ENOENT, str(error), self.name(path)) from error
 
     def remove(self, path: str) -> None:
         with contextlib.suppress(FileNotFoundError):
@@ -152,8 +155,11 @@ class ObjectStore(FileStore):
         Raises:
             FileNotFoundError: the store says that it does not exist.
         """
-        with _as_os_errors():
+        with self._as_os_errors(path):
             self._system.rm_file(path)
+
+    def _as_os_errors(self, path: str) -> contextlib.AbstractContextManager[None]:
+        return _as_os_errors(self.name(path))
 
 
 class WebFiles(ObjectStore):
@@ -189,7 +195,7 @@ class WebFiles(ObjectStore):
         return kind == "text/html" and super().is_folder(path)
 
     def open(self, path: str, *, ahead: bool = False) -> IO[bytes]:
-        with _as_web_errors(self._way(path)), _as_os_errors():
+        with _as_web_errors(self._way(path)), self._as_os_errors(path):
             if not ahead:
                 return super().open(path)
             from aiohttp import ClientTimeout  # noqa: PLC0415 - Local folders do not need it.
@@ -212,7 +218,7 @@ class WebFiles(ObjectStore):
         return self._titled(file) if file else None
 
     def _info(self, path: str) -> Mapping[str, Any]:
-        with _as_web_errors(self._way(path)), _as_os_errors():
+        with _as_web_errors(self._way(path)), self._as_os_errors(path):
             entry: Mapping[str, Any] = self._system.info(path, timeout=_LOOK_SECONDS)
         return entry
 
@@ -250,14 +256,20 @@ class WebFiles(ObjectStore):
 
 
 @contextlib.contextmanager
-def _as_os_errors() -> Iterator[None]:
-    """Raise the errors of the stores' clients, which share no base class, as OSError."""
+def _as_os_errors(url: str) -> Iterator[None]:
+    """Raise the errors of the stores' clients, which share no base class and name no file, as OSErrors of `url`."""
     try:
         yield
-    except OSError:
+    except FileNotFoundError:
         raise
+    except OSError as error:
+        number = error.errno or (errno.EACCES if isinstance(error, PermissionError) else errno.EIO)
+        # The clients' own classes have better texts than the system.
+        is_of_system = type(error).__module__ == "builtins" and error.strerror
+        text = str(error.strerror if is_of_system else error)
+        raise OSError(number, text.rstrip("."), url) from error
     except Exception as error:
-        raise OSError(f"{type(error).__name__}: {error}") from error
+        raise OSError(errno.EIO, f"{type(error).__name__}: {error}", url) from error
 
 
 def _is_itself(entry: Mapping[str, Any], folder: str) -> bool:

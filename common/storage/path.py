@@ -182,7 +182,7 @@ def _opened(path: StoragePath, action: str, *, needs_bucket: bool = False) -> It
     except StorageError:
         raise
     except Exception as error:
-        cause = error.__cause__ if type(error) is OSError and error.__cause__ else error
+        cause = error.__cause__ if isinstance(error, OSError) and error.__cause__ else error
         text = " ".join(f"{type(cause).__name__}: {cause}".split())
         advice = f"; {_ADVICE}" if _CREDENTIALS.search(text) else ""
         raise StorageError(f"{path} cannot be {action}: {text}{advice}") from error

@@ -17,6 +17,9 @@ ONE_SLASH = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+:/")
 """A URL that was written like a path, or lost a slash."""
 
 _WEB = ("http", "https")
+_EXTRA = ("http:", "https:", "s3:", "s3a:", "gs:", "gcs:")
+"""The protocols whose packages are in the extra `bulk`."""
+
 _ARCHIVES = ("zip", "tar", "libarchive")
 
 
@@ -39,7 +42,7 @@ def locate(url: str, options: Mapping[str, Any]) -> tuple[FileStore, str]:
     if not separator and ONE_SLASH.match(url):
         raise UrlError(f"{url!r} is neither a folder nor a URL: write {url.replace(':/', '://', 1)}, or ./{url}")
     if not separator or protocol in ("file", "local"):
-        return LocalFiles(), _normal(local_path(path if separator else url).absolute())
+        return LocalFiles(), _normal(_absolute(local_path(path if separator else url)))
     if protocol in _WEB:
         check_url(url)
         return WebFiles(_connect(url, options)[0]), url
@@ -47,6 +50,13 @@ def locate(url: str, options: Mapping[str, Any]) -> tuple[FileStore, str]:
         raise UrlError(f"{without_secrets(url)}: files inside archives are not read: unpack it, or name a tar itself")
     refuse_password(url)
     return open_objects(url, options)
+
+
+def _absolute(path: Path) -> Path:
+    try:
+        return path.absolute()
+    except FileNotFoundError as error:
+        raise UrlError(f"{path}: the current folder was removed: change to another one") from error
 
 
 def _normal(path: Path) -> str:
@@ -100,7 +110,10 @@ def _connect(url: str, options: Mapping[str, Any]) -> tuple[Any, str]:
         # Other processes write there as well, so listings are not cached.
         found: tuple[Any, str] = fsspec.url_to_fs(url, **{"use_listings_cache": False, **options})
     except ImportError as error:
-        raise UrlError(f"{without_secrets(f'{url}: {error}')}; {how_to_install('bulk')}") from error
+        # For other protocols fsspec names the package.
+        is_ours = url.startswith(_EXTRA) or error.name == "fsspec"
+        cure = f"; {how_to_install('bulk')}" if is_ours else ""
+        raise UrlError(without_secrets(f"{url}: {error}") + cure) from error
     except Exception as error:  # Each store raises its own: for its options, its credentials.
         raise UrlError(without_secrets(f"{url}: {error}")) from error
     return found

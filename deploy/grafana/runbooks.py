@@ -13,12 +13,14 @@ HEIGHT = 14
 
 
 def render(source: Path = SOURCE) -> str:
-    """Return a dashboard with a text panel for each section; the first holds the introduction."""
+    """Return a dashboard with a text panel for each section; the first holds the introduction and lists the others."""
     preface, *parts = re.split(r"^## (.+)$\n", source.read_text(), flags=re.MULTILINE)
     title, _, preface = preface.removeprefix("# ").partition("\n")
     sections = [(title, preface), *zip(parts[::2], parts[1::2], strict=True)]
     # As Markdown makes an anchor of a heading: ours are single words.
     places = {name.lower(): number for number, (name, _) in enumerate(sections, 1)}
+    # A link from outside names a section by its anchor, which Grafana ignores: it shows the first panel.
+    sections[0] = title, ", ".join(f"[{name}](#{name.lower()})" for name, _ in sections[1:]) + f"\n{preface}"
     panels = [_panel(number, name, _link(text, places)) for number, (name, text) in enumerate(sections, 1)]
     board: dict[str, Any] = {
         "uid": UID,

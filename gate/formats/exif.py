@@ -8,6 +8,8 @@ import numpy as np
 from gate.types import ImageBytes
 
 EXIF_PREFIX = b"Exif\x00\x00"
+_PREFIXES = re.compile(rb"(?:Exif\x00\x00)*")
+"""Writers that take a block with its prefix for one without it repeat the prefix."""
 
 _ORIENTATION = 0x0112
 _BYTE_ORDERS = {b"II": "<", b"MM": ">"}
@@ -30,7 +32,7 @@ def find_orientation(exif: ImageBytes) -> int | None:
     outside the entries and maker notes are not read.
     """
     try:
-        return _read(bytes(exif).removeprefix(EXIF_PREFIX))
+        return _read(_PREFIXES.sub(b"", exif, count=1))
     except (struct.error, IndexError, ValueError):
         return None
 

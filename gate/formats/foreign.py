@@ -1,8 +1,9 @@
 """Describe bytes that are not PNG, JPEG or WebP, and advise the sender.
 
-Only the first 600 bytes are read, so the time does not depend on the length of the data.
+Only the first 600 bytes and the length are looked at, so the time does not depend on the length of the data.
 """
 
+import math
 import re
 from dataclasses import dataclass
 
@@ -12,6 +13,7 @@ _LOOKED_AT = 600
 _WANTED = "send the bytes of a PNG, JPEG or WebP file"
 _CONVERT = "convert it to PNG, JPEG or WebP"
 _DECODE = "decode it and send the bytes of the file"
+_ENCODE = "encode the pixels as PNG, or send them as a tensor (POST /v2/models/NAME/infer)"
 _ONE_FILE = "send the image file inside it"
 
 _ISO_BRANDS = {
@@ -51,6 +53,7 @@ _FOREIGN = (
     _type(rb"[\[{\"]", "JSON", "send the file as the raw body, not base64 or numbers inside JSON"),
     _type(rb"[\w.%-]{1,100}=(?:%89PNG|%FF%D8|data%3A|" + _BASE64_IMAGE + rb")", "a URL-encoded form",
           "send the file alone as the raw body", flags=_TEXT),
+    _type(rb"version https://git-lfs", "a Git LFS pointer", "fetch its file with `git lfs pull`"),
     _type(rb"[a-z][a-z0-9+.-]{1,15}://", "a URL", "it is not fetched: send the bytes of its file", flags=_TEXT),
     _type(rb"@?[^\x00-\x1f<>]{1,500}\.(?:png|jpe?g|webp)\s*\Z", "the name of a file",
           "send its content (curl: --data-binary @FILE)", flags=_TEXT),
@@ -80,12 +83,14 @@ _FOREIGN = (
     _type(rb"\x00\x00[\x01\x02]\x00", "an icon file", _CONVERT),
     _type(rb"v/1\x01", "an OpenEXR image", _CONVERT),
     _type(rb"%PDF-", "a PDF document", "render its page to PNG"),
-    _type(rb"\x93NUMPY", "a NumPy array", "encode it as PNG, or send it as a tensor (POST /v2/models/NAME/infer)"),
+    _type(rb"\x93NUMPY", "a NumPy array", _ENCODE),
     _type(rb"\x80[\x02-\x05].", "a Python pickle", _WANTED),
     _type(rb"RIFF.{4}", "a RIFF file that is not WebP", _WANTED),
     _type(rb"\xff\xd8", "the start of a JPEG without the rest of one", _WANTED),
-    _type(rb"[\x09\x0a\x0d\x20-\x7e]{8,}\Z", "text", _WANTED),
 )  # fmt: skip
+_PLAIN_TEXT = _type(rb"[\x09\x0a\x0d\x20-\x7e]{8,}\Z", "text", _WANTED)
+_CHANNELS = (3, 4)
+_EDGES = range(32, 4097)
 
 _BLANK = b"\xef\xbb\xbf\r\n\t "
 _SUPPORTED = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"RIFF")
@@ -103,7 +108,20 @@ def describe_foreign(data: ImageBytes) -> str:
         for signature in _FOREIGN:
             if signature.pattern.match(candidate):
                 return _text(signature.name, signature.advice)
+    if (edge := _edge_of_pixels(len(data))) is not None:
+        return _text(f"probably the levels of {edge} x {edge} pixels", _ENCODE)
+    if _PLAIN_TEXT.pattern.match(stripped):
+        return _text(_PLAIN_TEXT.name, _PLAIN_TEXT.advice)
     return f"the bytes are not a PNG, JPEG or WebP file: {_WANTED}"
+
+
+def _edge_of_pixels(length: int) -> int | None:
+    """Return the edge of a square image with so many levels, of 3 or 4 channels; None if there is none."""
+    for channels in _CHANNELS:
+        edge = math.isqrt(length // channels)
+        if edge in _EDGES and channels * edge * edge == length:
+            return edge
+    return None
 
 
 def _text(name: str, advice: str) -> str:

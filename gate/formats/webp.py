@@ -16,6 +16,7 @@ from PIL import WebPImagePlugin
 from gate.averaging import DecodedImage, band_of
 from gate.errors import CorruptImage
 from gate.formats.exif import with_xmp
+from gate.formats.vp8l import check_groups
 from gate.types import ImageBytes, Pixels
 
 _Chunk = tuple[bytes, int, int]
@@ -23,6 +24,8 @@ _Chunk = tuple[bytes, int, int]
 _FIRST = 12
 _ANIMATION, _XMP, _EXIF, _ALPHA = 0x02, 0x04, 0x08, 0x10
 _FRAME_HEADER = 16
+_LOSSLESS_ALPHA = 1
+"""Compression of an ALPH chunk, in the lowest bits of its first byte."""
 _IMAGE_CHUNKS = (b"VP8 ", b"VP8L")
 
 # Far more than the frames of real animations; walking over them takes at most 20 ms.
@@ -73,11 +76,13 @@ def decode_webp(data: ImageBytes) -> DecodedImage:
         The canvas as RGB or RGBA, composited over black.
 
     Raises:
-        CorruptImage: a chunk ends early, or the frame does not lie on the canvas.
+        CorruptImage: a chunk ends early, the frame does not lie on the canvas, or it would take too much memory.
         OSError, SyntaxError, ValueError: libwebp cannot decode the picture.
     """
+    if data[12:16] == b"VP8L":
+        _check_lossless(data, 20, 20 + struct.unpack_from("<I", data, 16)[0])
     if data[12:16] != b"VP8X":
-        return _decode_still(data)
+        return _decode_still(_with_padding(data))
     stop = 8 + struct.unpack_from("<I", data, 4)[0]
     if stop > len(data):
         raise CorruptImage("the webp ends before its announced length: it is incomplete")
@@ -104,6 +109,13 @@ class _StillWebP(WebPImagePlugin.WebPImageFile):
         return frame
 
 
+def _with_padding(data: ImageBytes) -> ImageBytes:
+    """Return a file of one chunk with the byte that makes its length even: some writers omit it, or do not count it."""
+    stop, end = (start + struct.unpack_from("<I", data, start - 4)[0] for start in (8, 20))
+    is_missing = end % 2 and min(stop, len(data)) == end and stop <= end + 1
+    return _still(data, _FIRST, end) if is_missing else data
+
+
 def _decode_still(still: ImageBytes) -> DecodedImage:
     image = _StillWebP(io.BytesIO(still))
     image.load()
@@ -114,20 +126,29 @@ def _still(data: ImageBytes, position: int, end: int, *, with_alpha: bool = True
     """Return a file with only the image that begins at `position` and, of a lossy one, its alpha."""
     alpha: bytes = b""
     for kind, start, stop in _chunks(data, position, end):
-        chunk = bytes(data[start - 8 : stop + (stop - start) % 2])
+        chunk = bytes(data[start - 8 : stop]) + bytes((stop - start) % 2)
         if kind == b"ALPH" and with_alpha and not alpha:
             alpha = chunk
         elif kind in _IMAGE_CHUNKS:
-            extended = _extended(data, start) + alpha if alpha and kind == b"VP8 " else b""
+            if kind == b"VP8L":
+                _check_lossless(data, start, stop)
+            extended = _extended(data, start, alpha) + alpha if alpha and kind == b"VP8 " else b""
             return b"".join([b"RIFF", struct.pack("<I", 4 + len(extended) + len(chunk)), b"WEBP", extended, chunk])
     raise CorruptImage("the webp has a frame without a picture")
 
 
-def _extended(data: ImageBytes, start: int) -> bytes:
-    """Return the VP8X chunk that announces alpha to libwebp, with the size in the VP8 chunk."""
+def _check_lossless(data: ImageBytes, start: int, stop: int) -> None:
+    (bits,) = struct.unpack_from("<I", data, start + 1)
+    check_groups(memoryview(data)[start + 5 : stop], (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1)
+
+
+def _extended(data: ImageBytes, start: int, alpha: bytes) -> bytes:
+    """Return the VP8X chunk that announces the chunk `alpha` to libwebp, with the size in the VP8 chunk."""
     width, height = (edge & 0x3FFF for edge in struct.unpack_from("<HH", data, start + 6))
     if not width or not height:
         raise CorruptImage("the webp names a size of zero")
+    if len(alpha) > 8 and alpha[8] & 3 == _LOSSLESS_ALPHA:
+        check_groups(memoryview(alpha)[9:], width, height)
     size: bytes = (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
     return struct.pack("<4sIB3x", b"VP8X", 10, _ALPHA) + size
 

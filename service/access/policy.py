@@ -60,6 +60,7 @@ _TABLE: tuple[tuple[tuple[str, ...], str, Need], ...] = (
 )
 
 GRPC: dict[str, Need] = {
+    "Check": Open.TO_ALL,
     "ServerLive": Open.TO_ALL,
     "ServerReady": Open.TO_ALL,
     "ModelReady": Open.TO_KNOWN,

@@ -3,13 +3,14 @@
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Request, Response
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from service.access.identity import principal_of, session_of
 from service.access.principal import Principal, Scope
 from service.access.sessions import Session, clear_cookie, open_session, set_cookie
 from service.access.tokens import Token, TokenFile
 from service.errors import Conflict, Forbidden, MalformedRequest, Unauthorized
+from service.http.json_body import read_json
 from service.http.openapi import describe_problems
 from service.http.request_body import read_small
 
@@ -91,8 +92,8 @@ async def _read_login(request: Request) -> Login:
         raise MalformedRequest("the Content-Type must be application/json")
     body = await read_small(request, limit=_MAX_BODY, seconds=_SECONDS)
     try:
-        return Login.model_validate_json(body)
-    except ValidationError as error:
+        return Login.model_validate(read_json(body))
+    except (ValueError, RecursionError) as error:
         raise MalformedRequest('the body must be {"token": "..."}') from error
 
 

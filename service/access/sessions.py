@@ -71,7 +71,8 @@ def clear_cookie(*, is_secure: bool) -> str:
 
 def _set_cookie(value: str, *, seconds: int, is_secure: bool) -> str:
     secure = "; Secure" if is_secure else ""
-    return f"{COOKIE}={value}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}"
+    # With Strict, a link from a chat or an alert leads to the login. Unsafe requests also need origin and CSRF value.
+    return f"{COOKIE}={value}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Lax{secure}"
 
 
 def _cookies(header: str) -> Iterator[str]:

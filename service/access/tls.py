@@ -87,6 +87,10 @@ def _check_readable(path: Path, setting: str) -> None:
 
 
 def _describe(error: OSError) -> str:
-    if isinstance(error, ssl.SSLError) and error.reason == "KEY_VALUES_MISMATCH":
-        return "the key belongs to another certificate"
-    return "not a PEM file, or an encrypted key" if isinstance(error, ssl.SSLError) else str(error)
+    if not isinstance(error, ssl.SSLError):
+        return str(error)
+    if error.reason in ("KEY_VALUES_MISMATCH", "NO_CERTIFICATE_ASSIGNED"):  # The latter for a key of another kind.
+        return "the key belongs to another certificate, or the chain does not begin with its own"
+    if error.reason is None:
+        return "not a PEM file, or an encrypted key"
+    return error.reason.replace("_", " ").lower()

@@ -129,7 +129,7 @@ def read_text(path: Path) -> str:
         SettingsError: the file is unreadable or not a regular file.
     """
     try:
-        text = read_regular(path, _MAX_BYTES).decode("utf-8")
+        text = read_regular(path, _MAX_BYTES).decode("utf-8-sig")
         mode = path.stat().st_mode
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"cannot read the tokens in {path}: {error}") from error

@@ -1,17 +1,18 @@
 """Probes and metrics, on the service's port or on a separate one."""
 
 from fastapi import APIRouter, FastAPI, Request, Response
-from prometheus_client.exposition import choose_encoder
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 from service.errors import NotReady, ServiceError
 from service.http.allowed_methods import AllowedMethods
 from service.http.body_limits import BodyLimit
+from service.http.head_requests import HeadAsGet
 from service.http.openapi import describe_problems
 from service.http.server_config import make_config
 from service.http.telemetry import Telemetry, answer_error
 from service.http.uvicorn_adapter.server import SecondServer
+from service.metrics.formats import write_metrics
 from service.runtime import Runtime
 
 
@@ -20,25 +21,21 @@ def make_probe_routes(runtime: Runtime) -> APIRouter:
     router = APIRouter()
     not_ready = describe_problems([NotReady])
 
-    @router.head("/livez", include_in_schema=False)
     @router.get("/livez", responses=not_ready, summary="Liveness: 503 if only a restart helps")
     async def livez() -> dict[str, str]:
         runtime.check_alive()
         return {"status": "alive"}
 
-    @router.head("/readyz", include_in_schema=False)
     @router.get("/readyz", responses=not_ready, summary="Readiness: 200 while requests are accepted")
     async def readyz() -> dict[str, str]:
         runtime.check_ready()
         return {"status": "ready"}
 
-    @router.head("/metrics", include_in_schema=False)
     @router.get("/metrics", summary="Export Prometheus metrics", response_class=Response)
     async def metrics(request: Request) -> Response:
-        # OpenMetrics, which has exemplars, for scrapers that accept it; Prometheus' text format for others.
-        encode, content_type = choose_encoder(request.headers.get("accept", ""))
         reading = await runtime.metrics_of_all.all(ask=True)
-        return Response(encode(reading), headers={"Content-Type": content_type})
+        body, content_type = write_metrics(reading, ",".join(request.headers.getlist("accept")))
+        return Response(body, headers={"Content-Type": content_type})
 
     return router
 
@@ -67,5 +64,6 @@ def _make_app(runtime: Runtime) -> ASGIApp:
     site.include_router(router)
     for kind in (ServiceError, HTTPException):
         site.add_exception_handler(kind, answer_error)
-    bounded = BodyLimit(site, seconds=runtime.settings.timeout(None))
-    return Telemetry(bounded, metrics=runtime.metrics, methods=AllowedMethods(router.routes))
+    methods = AllowedMethods(router.routes)
+    bounded = BodyLimit(site, methods, seconds=runtime.settings.timeout(None))
+    return Telemetry(HeadAsGet(bounded), metrics=runtime.metrics, methods=methods)

@@ -80,7 +80,15 @@ async def admit(
             runtime.runner as runner,
         ):
             async with asyncio.timeout(timeout) as limit:
-                context = RequestContext(runner, permit, started + timeout, stages, started, limit, is_trial)
+                context = RequestContext(
+                    runner=runner,
+                    permit=permit,
+                    deadline=started + timeout,
+                    stages=stages,
+                    started=started,
+                    limit=limit,
+                    is_trial=is_trial,
+                )
                 yield context
     except TimeoutError as error:
         given = (context.deadline if context else started + timeout) - started
@@ -109,5 +117,5 @@ class CountRefusals:
             if self._metrics is not None:
                 self._metrics.observe_image_error(error.code)
             raise InvalidImage(error) from error
-        if isinstance(error, Overloaded) and self._metrics is not None:
+        if isinstance(error, Overloaded) and error.reason is not None and self._metrics is not None:
             self._metrics.observe_shed(error.reason)

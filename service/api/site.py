@@ -45,7 +45,7 @@ def make_site(routers: Iterable[APIRouter], endpoints: Sequence[Route]) -> FastA
         return orjson.dumps(_describe(site, endpoints))
 
     # Rarely requested and slow to build, so built on demand; not async, so built in a worker thread.
-    @site.api_route("/openapi.json", methods=["GET", "HEAD"], include_in_schema=False)
+    @site.get("/openapi.json", include_in_schema=False)
     def openapi() -> Response:
         return Response(document(), media_type="application/json")
 

@@ -13,7 +13,7 @@ from urllib.parse import unquote
 from service.access.guard import Guard
 from service.access.policy import GRPC
 from service.errors import BodyTooLarge, ClientGone, Forbidden, MalformedRequest
-from service.grpc_server.messages import SERVICE
+from service.grpc_server.messages import HEALTH, SERVICE
 from service.grpc_server.status import REQUEST_ID
 from service.http.caller import name_principal
 from service.http.request_log import RequestLog, answerable, choose_request_id
@@ -21,6 +21,9 @@ from service.http.scope_state import RequestState
 
 Context = Any
 """grpc's context of a call, `grpc.aio.ServicerContext`; grpc has no type annotations."""
+
+CHECK = "Check"
+"""The one method of the health service; all others belong to the protocol."""
 
 _BROWSER_HEADERS = ("origin", "sec-fetch-site")
 
@@ -43,6 +46,10 @@ class Peer:
         """The metadata of the call, without binary values."""
         return {name: value for name, value in self.context.invocation_metadata() or () if isinstance(value, str)}
 
+    def values(self, name: str) -> list[str]:
+        """Return all values of a name of the metadata."""
+        return [value for each, value in self.context.invocation_metadata() or () if each == name]
+
     @property
     def host(self) -> str:
         """The address, empty if it is no longer connected."""
@@ -55,7 +62,7 @@ class Peer:
         Raises:
             MalformedRequest: there are several, of which a proxy may have checked another one.
         """
-        found = [value for name, value in self.context.invocation_metadata() or () if name == "authorization"]
+        found = self.values("authorization")
         if len(found) > 1:
             raise MalformedRequest("the metadata authorization appears twice: send it once")
         return found[0] if found else None
@@ -141,13 +148,13 @@ class Call:
 def open_call(name: str, peer: Peer, *, request_id: str | None = None) -> Call:
     """Begin a call; its id is `request_id`, the caller's `x-request-id`, or new."""
     call = Call(name, peer)
-    call.state.request_id = choose_request_id(request_id or peer.metadata.get(REQUEST_ID))
+    call.state.request_id = choose_request_id([request_id] if request_id else peer.values(REQUEST_ID))
     return call
 
 
 def route_of(name: str) -> str:
     """Return the path of a method, the label of its metrics."""
-    return f"/{SERVICE}/{name}"
+    return f"/{HEALTH if name == CHECK else SERVICE}/{name}"
 
 
 async def read_message(context: Context, max_bytes: int) -> bytes:

@@ -12,6 +12,12 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 COMPILED = "open_inference.binpb"
 SERVICE = "inference.GRPCInferenceService"
 
+HEALTH = "grpc.health.v1.Health"
+"""The service that probes of Kubernetes and Envoy call; its response has one number, the status."""
+
+SERVING, NOT_SERVING = b"\x08\x01", b"\x08\x02"
+"""The two responses of its method `Check`."""
+
 
 def _load() -> Any:
     compiled = descriptor_pb2.FileDescriptorSet.FromString(files(__package__).joinpath(COMPILED).read_bytes())

@@ -21,6 +21,10 @@ _EXTENSIONS = ("parameters",)
 """Those of the protocol's extensions that this port offers; the others are on the HTTP port."""
 
 
+_FINAL = {"triton_final_response": True}
+"""Clients of Triton's stream may read answers to a request until one has this parameter."""
+
+
 def encode_decisions(
     request: InferenceRequest, answers: Sequence[ImageDecision], *, served: ServedModel
 ) -> tuple[Any, list[tuple[SharedMemoryRange, bytes]]]:
@@ -46,13 +50,14 @@ def encode_decisions(
 
 def encode_stream_response(response: Any) -> bytes:
     """Return one answer of a stream."""
+    _set_parameters(response.parameters, _FINAL)
     return encode(ModelStreamInferResponse(infer_response=response))
 
 
 def encode_stream_error(error: ServiceError, *, identity: str, request_id: str) -> bytes:
     """Return the answer of a stream to a request at fault: `error_message`, and the request's id with the code."""
     response = ModelInferResponse(id=identity)
-    _set_parameters(response.parameters, {"code": error.code, "request_id": request_id})
+    _set_parameters(response.parameters, {"code": error.code, "request_id": request_id, **_FINAL})
     return encode(ModelStreamInferResponse(error_message=f"{error.code}: {error.detail}", infer_response=response))
 
 
@@ -68,7 +73,9 @@ def encode_model_metadata(model: ServedModel) -> bytes:
 
 def _set_parameters(parameters: Any, values: dict[str, Any]) -> None:
     for name, value in values.items():
-        if isinstance(value, int):
+        if isinstance(value, bool):
+            parameters[name].bool_param = value
+        elif isinstance(value, int):
             parameters[name].int64_param = value
         else:
             parameters[name].string_param = value

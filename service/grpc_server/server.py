@@ -102,7 +102,7 @@ def listen(
         options=_options(settings, reuse_port=reuse_port, connections=connections),
         maximum_concurrent_rpcs=connections,
     )
-    server.add_generic_rpc_handlers((service.handler(),))
+    server.add_generic_rpc_handlers(service.handlers())
     address = _join(host, port)
     try:
         if certificate is None:

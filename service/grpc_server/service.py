@@ -14,7 +14,7 @@ from service.api.request_admission import CountRefusals
 from service.api.v2.inference import Inference, check_model
 from service.errors import BodyTooLarge, DeadlineExceeded, NotFound, NotReady, Overloaded, ServiceError
 from service.grpc_server import messages
-from service.grpc_server.calls import Call, Context, Peer, open_call, read_message, route_of
+from service.grpc_server.calls import CHECK, Call, Context, Peer, open_call, read_message, route_of
 from service.grpc_server.infer import Inferrer
 from service.grpc_server.reading import ReadSlots
 from service.grpc_server.requests import parse_message
@@ -66,8 +66,8 @@ class InferenceService:
         self._may_answer = asyncio.Event()
         self._may_answer.set()
 
-    def handler(self) -> grpc.GenericRpcHandler:
-        """Return the handler of all calls."""
+    def handlers(self) -> tuple[grpc.GenericRpcHandler, ...]:
+        """Return the handlers of all calls."""
         answers: dict[str, _Answer] = {
             "ServerLive": self._live,
             "ServerReady": self._ready,
@@ -76,12 +76,16 @@ class InferenceService:
             "ModelMetadata": self._model_metadata,
             "ModelInfer": self._infer,
         }
-        handlers = {
-            name: grpc.stream_unary_rpc_method_handler(partial(self._answer_one, name, answer))
-            for name, answer in answers.items()
-        }
-        handlers["ModelStreamInfer"] = grpc.stream_stream_rpc_method_handler(self._answer_stream)
-        return grpc.method_handlers_generic_handler(messages.SERVICE, handlers)
+        protocol = {name: self._handle(name, answer) for name, answer in answers.items()}
+        protocol["ModelStreamInfer"] = grpc.stream_stream_rpc_method_handler(self._answer_stream)
+        health = {CHECK: self._handle(CHECK, self._check)}
+        return (
+            grpc.method_handlers_generic_handler(messages.SERVICE, protocol),
+            grpc.method_handlers_generic_handler(messages.HEALTH, health),
+        )
+
+    def _handle(self, name: str, answer: _Answer) -> grpc.RpcMethodHandler:
+        return grpc.stream_unary_rpc_method_handler(partial(self._answer_one, name, answer))
 
     async def drain(self, seconds: float) -> None:
         """End the open streams, and wait at most `seconds` for the calls in progress."""
@@ -182,6 +186,10 @@ class InferenceService:
 
     async def _ready(self, _: Call) -> bytes:
         return messages.encode(messages.ServerReadyResponse(ready=_holds(self._runtime.check_ready)))
+
+    async def _check(self, _: Call) -> bytes:
+        # The name of a service in the message is not read: reading waits while the port is full, and there is only one.
+        return messages.SERVING if _holds(self._runtime.check_ready) else messages.NOT_SERVING
 
     async def _model_ready(self, call: Call) -> bytes:
         asked = await self._read_small(call, messages.ModelReadyRequest)

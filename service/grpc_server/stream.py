@@ -18,7 +18,7 @@ IN_FLIGHT = 8
 """Requests of one stream between their message and their answer; the next message is not read before."""
 
 IDLE_SECONDS = 75.0
-"""Longest time without a message, as long as an idle connection of HTTP is kept."""
+"""Longest time without a message."""
 
 WRITE_SECONDS = 30.0
 """Longest time in which a caller does not read an answer."""

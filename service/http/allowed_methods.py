@@ -6,9 +6,10 @@ from fastapi.routing import APIRoute
 from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
-from service.errors import MethodNotAllowed
+from service.errors import MethodNotAllowed, NotFound
 
 NOT_ALLOWED = "the path does not support this method: use one of those in the Allow header"
+NOT_FOUND = "unknown path: /docs lists all paths"
 
 
 class RawRoute(Route):
@@ -22,7 +23,7 @@ class RawRoute(Route):
 
 
 class AllowedMethods:
-    """The `Allow` header of every path: a router alone would name the methods of the first matching route."""
+    """The methods of every path: a router alone would name those of the first matching route."""
 
     def __init__(self, routes: Iterable[BaseRoute]) -> None:
         self._routes = [route for route in routes if isinstance(route, Route | APIRoute)]
@@ -34,5 +35,22 @@ class AllowedMethods:
 
     def allowed(self, path: str) -> str:
         """Return the value of the `Allow` header."""
+        return ", ".join(sorted(self._methods_of(path)))
+
+    def check(self, scope: Scope) -> None:
+        """Check a request whose body would otherwise be refused first, which would hide the error.
+
+        Raises:
+            NotFound: the path is unknown.
+            MethodNotAllowed: the path does not support the method.
+        """
+        methods = self._methods_of(scope["path"])
+        if not methods:
+            raise NotFound(NOT_FOUND)
+        if scope["method"] not in methods:
+            raise MethodNotAllowed(NOT_ALLOWED)
+
+    def _methods_of(self, path: str) -> set[str]:
         routes = (route for route in self._routes if route.path_regex.match(path))
-        return ", ".join(sorted({method for route in routes for method in route.methods or ()}))
+        methods = {method for route in routes for method in route.methods or ()}
+        return methods | {"HEAD"} if "GET" in methods else methods

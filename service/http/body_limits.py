@@ -6,6 +6,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import BodyTooLarge
+from service.http.allowed_methods import AllowedMethods
 from service.http.request_body import content_length, read_small
 
 MAX_BYTES = 64 * 2**10
@@ -15,16 +16,20 @@ SECONDS = 10.0
 class BodyLimit:
     """ASGI middleware that reads the body, up to a limit, before it calls the app.
 
-    It raises `BodyTooLarge`, `DeadlineExceeded` or `ClientGone`.
+    It raises `NotFound`, `MethodNotAllowed`, `BodyTooLarge`, `DeadlineExceeded` or `ClientGone`.
 
     Args:
         app: the wrapped app.
+        methods: the paths of the app with their methods.
         seconds: the timeout of a body.
         own_limits: paths whose endpoints limit the body themselves, except that of a GET.
     """
 
-    def __init__(self, app: ASGIApp, *, seconds: float = SECONDS, own_limits: Container[str] = ()) -> None:
+    def __init__(
+        self, app: ASGIApp, methods: AllowedMethods, *, seconds: float = SECONDS, own_limits: Container[str] = ()
+    ) -> None:
         self._app = app
+        self._methods = methods
         self._own_limits = own_limits
         self._seconds = min(seconds, SECONDS)
 
@@ -33,6 +38,7 @@ class BodyLimit:
         if scope["type"] != "http" or not self._is_limited(scope):
             await self._app(scope, receive, send)
             return
+        self._methods.check(scope)
         request = Request(scope, receive)
         if (length := content_length(request)) is not None and length > MAX_BYTES:
             raise BodyTooLarge(f"the body has {length:,} bytes: this path allows {MAX_BYTES:,}")
@@ -50,7 +56,7 @@ class BodyLimit:
         await self._app(scope, replay, send)
 
     def _is_limited(self, scope: Scope) -> bool:
-        if scope["path"] in self._own_limits and scope["method"] not in ("GET", "HEAD"):
+        if scope["path"] in self._own_limits and scope["method"] != "GET":
             return False
         return _has_body(scope)
 

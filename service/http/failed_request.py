@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FailedRequest:
     """One failed request, or one failed image of an upload.
 
@@ -33,4 +33,5 @@ def asks_for_decisions(method: str, path: str) -> bool:
     if method != "POST":
         return False
     is_v2 = path.startswith("/v2/models/") and path.endswith("/infer")
-    return is_v2 or path in ("/v1/decisions", "/v1/decisions/batch") or path.endswith("/ModelInfer")
+    is_grpc = path.endswith(("/ModelInfer", "/ModelStreamInfer"))
+    return is_v2 or is_grpc or path in ("/v1/decisions", "/v1/decisions/batch")

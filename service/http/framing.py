@@ -1,7 +1,7 @@
 """Check message framing (RFC 9112, section 6) where the parser is too lenient; protects against request smuggling."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import httptools
 from starlette.datastructures import Headers
@@ -69,13 +69,19 @@ def single_header(headers: Headers, name: str) -> str | None:
 
 def repeated_parameter(value: bytes) -> str | None:
     """Return the name of a parameter that a header such as Content-Disposition has twice; None if there is none."""
-    seen: set[bytes] = set()
-    for parameter in _QUOTED.sub(b"", value).split(b";")[1:]:
-        name = parameter.partition(b"=")[0].strip(b" \t").lower()
-        if name and name in seen:
-            return name.decode("latin-1")
+    seen: set[str] = set()
+    for name in parameter_names(value):
+        if name in seen:
+            return name
         seen.add(name)
     return None
+
+
+def parameter_names(value: bytes) -> Iterator[str]:
+    """Iterate over the names of the parameters of a header, in lower case."""
+    for parameter in _QUOTED.sub(b"", value).split(b";")[1:]:
+        if name := parameter.partition(b"=")[0].strip(b" \t").lower():
+            yield name.decode("latin-1")
 
 
 def refused_by_parser(error: httptools.HttpParserError) -> MalformedRequest:

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -140,9 +140,9 @@ def log_fault(error: Exception, request_id: str) -> None:
     log.error("unexpected fault", exc_info=error, extra={"fields": {"request_id": request_id}})
 
 
-def choose_request_id(given: str | None) -> str:
-    """Return the caller's `X-Request-ID` if it is valid, else a new id."""
-    return given if given and is_request_id(given) else new_id()
+def choose_request_id(given: Sequence[str]) -> str:
+    """Return the caller's `X-Request-ID` if it is the only one and valid, else a new id."""
+    return given[0] if len(given) == 1 and is_request_id(given[0]) else new_id()
 
 
 def answerable(error: Exception, state: RequestState) -> ServiceError:
@@ -176,11 +176,11 @@ def _write(message: str, fields: Mapping[str, Any]) -> None:
 
 def _failed_request(fields: Mapping[str, Any], path: str) -> FailedRequest:
     return FailedRequest(
-        fields["status"],
-        fields["code"],
-        fields["detail"],
-        path,
-        fields["request_id"],
+        status=fields["status"],
+        code=fields["code"],
+        detail=fields["detail"],
+        path=path,
+        request_id=fields["request_id"],
         identity=fields.get("id"),
         source=fields.get("source"),
         token=fields.get("principal"),

@@ -18,6 +18,11 @@ from service.settings import Settings
 
 log = logging.getLogger(__name__)
 
+KEEP_ALIVE_SECONDS = 620
+"""Longest idle time of a connection. A load balancer has to close first, else a request that it sends at that moment is
+lost and answered 502; Google's keep a connection for 600 s. Beyond the limit of connections idle ones are closed.
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Tls:
@@ -62,8 +67,7 @@ def make_config(
         log_config=None,
         access_log=False,
         server_header=False,
-        # Longer than the idle time of common load balancers: the balancer has to close first.
-        timeout_keep_alive=75,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
         **chosen,
         **more,
     )

@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from common.identity import is_identity
 from service.errors import ClientGone, MalformedRequest, MethodNotAllowed, NotFound, ServiceError
-from service.http.allowed_methods import NOT_ALLOWED, AllowedMethods
+from service.http.allowed_methods import NOT_ALLOWED, NOT_FOUND, AllowedMethods
 from service.http.failed_request import FailedRequest
 from service.http.query_params import describe_faults
 from service.http.request_log import RequestLog, answerable, choose_request_id, log_fault
@@ -66,7 +66,7 @@ class Telemetry:
             return
         started = time.monotonic()
         state = request_state(scope)
-        request_id = choose_request_id(Headers(scope=scope).get("x-request-id"))
+        request_id = choose_request_id(Headers(scope=scope).getlist("x-request-id"))
         state.request_id = request_id
         status = 0
 
@@ -136,8 +136,10 @@ def _translate(error: Exception) -> Exception:
         return MalformedRequest(describe_faults(error.errors()))
     if not isinstance(error, HTTPException):
         return error
+    if isinstance(error.__cause__, MalformedRequest):  # Of the reader of a JSON body.
+        return error.__cause__
     if error.status_code == NotFound.status:
-        return NotFound("unknown path: /docs lists all paths")
+        return NotFound(NOT_FOUND)
     if error.status_code == MethodNotAllowed.status:
         return MethodNotAllowed(NOT_ALLOWED, headers=dict(error.headers or {}))
     # What remains is FastAPI's error about a body, whose text says no more than that.

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
-from service.errors import BodyTooLarge, Draining, Overloaded
+from service.errors import BodyTooLarge, Draining, Overloaded, ShedReason
 from service.inference.caller_shares import Shares
 from service.timings import show_duration
 
@@ -180,7 +180,7 @@ class Admission:
             raise self._overloaded("bytes", f"{self.bytes:,} bytes are in flight")
         self.bytes += size
 
-    def _take_share(self, caller: str | None, kind: str, amount: int, *, own: int = 0) -> None:
+    def _take_share(self, caller: str | None, kind: ShedReason, amount: int, *, own: int = 0) -> None:
         if caller is not None and not self._shares.take(caller, kind, amount, own=own):
             text = f"this caller's share of {kind} is taken by arriving bodies (LENSGATE_MAX_SHARE_PER_CALLER)"
             raise self._overloaded(kind, text)
@@ -190,7 +190,7 @@ class Admission:
         self.bytes -= size
         self._wake()
 
-    def _overloaded(self, reason: str, detail: str) -> Overloaded:
+    def _overloaded(self, reason: ShedReason, detail: str) -> Overloaded:
         retry_after = max(1, math.ceil(self._predicted_wait()))
         return Overloaded(f"{detail}: try again in {retry_after} s", reason=reason, retry_after=retry_after)
 

@@ -7,10 +7,8 @@ from typing import TypeVar
 
 from gate import ModelError, ModelStore
 from gate.errors import GateError
-from gate.golden import check_golden
+from gate.golden import open_scorer
 from gate.model_store import Model
-from gate.scorer import CUDA, Scorer
-from gate.time_limit import TimeLimit
 from service.inference.model_runner import LoadedModel
 from service.process.daemon_threads import start_daemon
 from service.settings import Settings
@@ -81,11 +79,10 @@ def prepare_model(model: Model, settings: Settings) -> LoadedModel:
         SettingsError, ModelError, DeviceError, ScoringError: as `load_model`.
     """
     settings.band(model.card.band)  # Raises before the slow part.
-    with TimeLimit(settings.model_load_seconds) as limit:
-        scorer = Scorer(model, device=settings.device, limit=limit)
-        with scorer.limited(limit):
-            check_golden(scorer, model.card)
-            if scorer.provider == CUDA:
-                # CUDA prepares each new batch size on first use, so only a few are used, and all of them now.
-                scorer.fix_batch_sizes(settings.max_batch_size)
+    scorer = open_scorer(
+        model,
+        device=settings.device,
+        max_batch_size=settings.max_batch_size,
+        seconds=settings.model_load_seconds,
+    )
     return LoadedModel(model.card, scorer, scorer.provider)

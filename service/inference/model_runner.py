@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-from gate import Card, Decision, Label, decide
+from gate import Card, Decision, Label
 from gate.scorer import CPU, Score
 from service.inference.batcher import Batcher, BatchObserver, CanScore
 from service.settings import Settings
@@ -73,13 +73,7 @@ class ModelRunner:
 
     def decide(self, score: Score, expected: Label | None) -> Decision:
         """Accept or discard by this version's band and novelty threshold."""
-        return decide(
-            score.probability,
-            self.band,
-            novelty=score.novelty,
-            novelty_threshold=self.card.novelty_limit,
-            expected=expected,
-        )
+        return self.card.decide(score.probability, score.novelty, band=self.band, expected=expected)
 
     def retire(self) -> None:
         """End the inference threads once no request uses them; another version is served from now on."""

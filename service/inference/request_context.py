@@ -31,7 +31,7 @@ class ImageDecision:
     record: str = field(default_factory=new_id)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class RequestContext:
     """One admitted request: its version, its permit, its deadline by the monotonic clock and its timings.
 

@@ -3,13 +3,13 @@
 from collections.abc import Callable, Iterable, Mapping
 from itertools import product
 from threading import Lock
-from typing import Literal, NamedTuple, TypeVar
+from typing import Literal, NamedTuple, TypeVar, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from gate import Action, Band, Card, Decision, Label, Reason
 from gate.errors import ImageError
-from service.errors import ServiceError
+from service.errors import ServiceError, ShedReason
 from service.metrics.drift import RecentDecisions
 from service.metrics.instruments import SECONDS, LabelledCounter, LabelledHistogram
 from service.metrics.merging import Merge, make_gauge
@@ -24,8 +24,6 @@ UPLOAD_STATUSES = (200, 413, 422, 500, 503, 504)
 
 REFUSAL_REASONS = ("malformed_request", "expectation_failed", "header_too_large", "connections", "handshakes")
 """The codes of answers to malformed HTTP, and the limits by which connections are closed without an answer."""
-
-SHED_REASONS = ("images", "bytes", "deadline", "streams", "calls", "rate_limit")
 
 _IMAGES = (1, 2, 4, 8, 16, 32, 64, 128)
 _BIN_EDGES = tuple(edge / BINS for edge in range(1, BINS + 1))
@@ -108,7 +106,7 @@ class Metrics:
         """Count one image of an upload, by the status that it would have got alone."""
         self._upload_images.add((str(status),))
 
-    def observe_shed(self, reason: str) -> None:
+    def observe_shed(self, reason: ShedReason) -> None:
         """Count one request that was not admitted."""
         self._shed.add((reason,))
 
@@ -201,7 +199,7 @@ class Metrics:
         for reason in REFUSAL_REASONS:
             self._refusals.expect((reason,))
         self._shed = self._counter("shed", "Requests not admitted", "reason")
-        for reason in SHED_REASONS:
+        for reason in get_args(ShedReason):
             self._shed.expect((reason,))
         self._queued_images = self._gauge(
             "queued_images", "Images waiting for a decode thread or for the model", merge="sum"

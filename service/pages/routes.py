@@ -33,13 +33,13 @@ def make_page_routes(sampler: Sampler, *, store: Store | None = None) -> APIRout
         return files.find(PAGES[request.url.path]).answer(request)
 
     for path in PAGES:
-        router.add_api_route(path, page, methods=["GET", "HEAD"], include_in_schema=False, name=PAGES[path])
+        router.add_api_route(path, page, methods=["GET"], include_in_schema=False, name=PAGES[path])
 
-    @router.api_route("/decisions/{name:identity}", methods=["GET", "HEAD"], include_in_schema=False)
+    @router.get("/decisions/{name:identity}", include_in_schema=False)
     def decision(name: str, request: Request) -> Response:
         return files.find("decision.html").answer(request, status=_status_of(store, name))
 
-    @router.api_route("/static/{name}", methods=["GET", "HEAD"], include_in_schema=False)
+    @router.get("/static/{name}", include_in_schema=False)
     async def static(name: str, request: Request) -> Response:
         return files.find(name).answer(request)
 

@@ -14,9 +14,13 @@ from service.process.standard_streams import Sink, open_sink, text_stream
 
 MAX_MESSAGE = 2_000
 MAX_FIELD = 1_000
-MAX_EXCEPTION = 20_000
-MAX_LINE = 32_000
 """Limits in characters; longer text is cut."""
+
+MAX_EXCEPTION = 8_000
+MAX_LINE = 16_000
+"""Limits in bytes: Docker and containerd split a line at 16 KiB, and its parts are not JSON."""
+
+_MAX_CUT = 1_000
 
 # Terminals and viewers read these as a new line, a command or a change of direction. JSON does not escape them.
 _UNSAFE = re.compile("[\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
@@ -45,10 +49,11 @@ class JsonFormatter(logging.Formatter):
         fields = {name: _clip(value, MAX_FIELD) for name, value in getattr(record, "fields", {}).items()}
         if record.exc_info:
             # The end of a traceback is more useful than its beginning.
-            fields["exception"] = self.formatException(record.exc_info)[-MAX_EXCEPTION:]
+            trace = self.formatException(record.exc_info).encode(errors="backslashreplace")
+            fields["exception"] = trace[-MAX_EXCEPTION:].decode(errors="ignore")
         text = _dump({**line, **fields})
-        if len(text) > MAX_LINE:
-            text = _dump({**line, "cut": text[: MAX_LINE // 4]})
+        if len(text) > MAX_LINE // 4 and len(text.encode()) > MAX_LINE:
+            text = _dump({**line, "cut": text[:_MAX_CUT]})
         return text
 
 

@@ -81,7 +81,12 @@ class Slot:
         return self.channel
 
     def heard(self) -> None:
-        """Note that the worker sent a frame."""
+        """Note that the worker sent a frame. Before it listens none counts: its event loop may run while it hangs."""
+        if self.is_ready:
+            self.excuse()
+
+    def excuse(self) -> None:
+        """Excuse the silence so far."""
         self._heard = self._clock()
 
     def kill_if_silent(self) -> bool:
@@ -93,7 +98,7 @@ class Slot:
         is_silent = self.is_alive and self._clock() - self._heard > longest
         if is_silent:
             self.signal(signal.SIGKILL)
-            self.heard()
+            self.excuse()
         return is_silent
 
     def signal(self, number: int) -> None:

@@ -134,7 +134,7 @@ class Supervisor:
         now = self._clock()
         if now - self._turned > _PAUSE_SECONDS:
             for slot in self._slots:
-                slot.heard()
+                slot.excuse()
         self._turned = now
 
     def _expect(self) -> None:
@@ -168,6 +168,7 @@ class Supervisor:
     def _handle_frame(self, slot: Slot, frame: Frame) -> None:
         if frame.kind is Kind.READY:
             slot.is_ready = True
+            slot.heard()
             self._has_begun = True
         elif frame.kind is Kind.COLLECT:
             self._collect(slot, *json.loads(frame.payload))

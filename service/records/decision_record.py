@@ -12,7 +12,7 @@ from service.records.audit_draws import Draw
 from service.records.tables import storable_text
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class DecisionRecord:
     """A decision and its metadata.
 

@@ -16,7 +16,7 @@ from service.records.failures import FailureLog
 from service.records.preview_worker import Preview, PreviewWorker
 from service.records.retention import DAY, RetentionClock
 from service.records.store import Store
-from service.records.writer import Limits, find_span, prune, write
+from service.records.writer import Limits, find_span, prune, server_clock, write
 
 log = logging.getLogger(__name__)
 
@@ -217,7 +217,9 @@ class Recorder:
         self._metrics.observe_clock(is_ahead=self._is_behind)
         if self._is_behind and not was_behind:
             log.warning("the clock is far ahead of the records: old ones are deleted gradually")
-        if not prune(self.store, self._limits, now=now, clock=self._retention.clock):
+        # A replica whose clock is slow must not delete what the others have just made.
+        clock = max(self._retention.clock, server_clock(self.store))
+        if not prune(self.store, self._limits, now=now, clock=clock):
             self._next_prune = time.monotonic() + self._prune_seconds
 
     def _fail(self, detail: str) -> None:

@@ -1,5 +1,6 @@
 """Connections to one SQLite file, which may be moved or replaced while they are open."""
 
+import os
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -18,19 +19,40 @@ _PRAGMAS = (
     "journal_mode=WAL",
     "synchronous=NORMAL",
     "foreign_keys=ON",
+    # A long reader, such as a backup, lets FILE-wal grow; by default it keeps that size.
+    f"journal_size_limit={16 * 2**20}",
 )
 
-_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+_REMEDIES = {
+    (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB): (
+        "move the SQLite file of LENSGATE_RECORDS_URL away, with FILE-wal and FILE-shm, and put a backup or the result "
+        "of `sqlite3 FILE .recover` in its place, or none to begin new records; no restart is needed"
+    ),
+    (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM): (
+        "user {user} must be able to write the SQLite file of LENSGATE_RECORDS_URL, its folder, FILE-wal and FILE-shm"
+    ),
+    (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_PROTOCOL): (
+        "the SQLite file of LENSGATE_RECORDS_URL must be on a local disk, as network file systems lack the locks and "
+        "the shared memory that it needs, and the disk must work"
+    ),
+    (sqlite3.SQLITE_BUSY,): "another program has locked the SQLite file of LENSGATE_RECORDS_URL",
+}
 
 
-def describe(error: sqlite3.Error) -> str:
-    """Return the text of an error, with the remedy if the file is damaged."""
-    if getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF not in _DAMAGED:
-        return str(error)
-    return (
-        f"{error}: move the SQLite file of LENSGATE_RECORDS_URL away, with FILE-wal and FILE-shm, and put a backup or "
-        "the result of `sqlite3 FILE .recover` in its place, or none to begin new records; no restart is needed"
-    )
+def describe(error: Exception) -> str:
+    """Return the text of an error, with its usual remedy."""
+    code = _code(error)
+    remedies = (remedy.format(user=os.geteuid()) for codes, remedy in _REMEDIES.items() if code in codes)
+    return ": ".join([str(error), *remedies])
+
+
+def is_locked(error: Exception) -> bool:
+    """Whether another program holds a lock; the file is as it was."""
+    return _code(error) == sqlite3.SQLITE_BUSY
+
+
+def _code(error: Exception) -> int:
+    return int(getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK)) & 0xFF
 
 
 def make_engine(url: URL) -> Engine:

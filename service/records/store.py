@@ -1,7 +1,7 @@
 """The database of the records: SQLite or PostgreSQL."""
 
 import logging
-import sqlite3
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from threading import Lock
@@ -22,6 +22,7 @@ from service.records.migrations import prepare_schema
 log = logging.getLogger(__name__)
 
 _KEY = "LENSGATE_RECORDS_URL"
+_PASSWORD = re.compile(r"(://[^:@]*):.*@")
 _OPEN_SECONDS = 3.0
 
 READERS = 8
@@ -40,7 +41,7 @@ class Store:
     """
 
     def __init__(self, url: str) -> None:
-        self.engine, self._give_up = _make_engine(_parse(url))
+        self.engine, self._give_up, self._describe = _make_engine(_parse(url))
         self._lock = Lock()
         self._is_open = False
 
@@ -66,9 +67,10 @@ class Store:
         except NoConnection as error:
             raise RecordsUnavailable("the record store is busy: all connections to it are in use") from error
         except (SQLAlchemyError, OSError) as error:
-            # The next database at this URL may have no tables.
-            self._is_open = False
-            raise RecordsUnavailable(f"the record store is unavailable: {_brief(error)}") from error
+            if not sqlite.is_locked(getattr(error, "orig", None) or error):
+                # The next database at this URL may have no tables.
+                self._is_open = False
+            raise RecordsUnavailable(f"the record store is unavailable: {self._brief(error)}") from error
 
     @contextmanager
     def begin_exclusive(self) -> Iterator[Connection]:
@@ -87,6 +89,10 @@ class Store:
         """Close all connections and abort pending waits for PostgreSQL."""
         self._give_up()
         self.engine.dispose()
+
+    def _brief(self, error: SQLAlchemyError | OSError) -> str:
+        cause = getattr(error, "orig", None)
+        return (str(error) if cause is None else self._describe(cause)).strip().split("\n")[0]
 
     def _open(self) -> None:
         if self._is_open:
@@ -149,30 +155,36 @@ def _array_item(kind: TypeEngine[Any]) -> TypeEngine[Any]:
 def _parse(text: str) -> URL:
     try:
         url = make_url(text)
-    except ArgumentError as error:
-        raise SettingsError(f"{_KEY}: {text!r} is not a URL: use sqlite:///FILE, postgresql://... or off") from error
+    except (ArgumentError, ValueError) as error:  # ValueError: the port is not a number.
+        shown = _PASSWORD.sub(r"\1:***@", text)
+        raise SettingsError(f"{_KEY}: {shown!r} is not a URL: use sqlite:///FILE, postgresql://... or off") from error
     if url.drivername in ("postgres", "postgresql"):
         return url.set(drivername="postgresql+psycopg")
     if url.drivername not in ("sqlite", "postgresql+psycopg"):
         raise SettingsError(f"{_KEY}: {url.drivername!r} is neither sqlite nor postgresql")
-    if url.drivername == "sqlite" and not url.database:
-        raise SettingsError(f"{_KEY}: sqlite:///FILE needs a file: an in-memory database is not durable")
+    if url.drivername == "sqlite":
+        _check_sqlite(url)
     return url
 
 
-def _make_engine(url: URL) -> tuple[Engine, Callable[[], None]]:
+def _check_sqlite(url: URL) -> None:
+    if url.host or url.port or url.username:
+        raise SettingsError(f"{_KEY}: sqlite:///FILE has three slashes, and four before an absolute path")
+    if url.database in (None, "", ":memory:"):
+        raise SettingsError(f"{_KEY}: sqlite:///FILE needs a file: an in-memory database is not durable")
+    if url.query:
+        raise SettingsError(f"{_KEY}: sqlite:///FILE takes no options: leave ?{next(iter(url.query))}=... out")
+
+
+def _make_engine(url: URL) -> tuple[Engine, Callable[[], None], Callable[[Any], str]]:
+    """Return the engine, a function that aborts its pending waits, and one that describes an error of the driver."""
     if url.drivername == "sqlite":
-        return sqlite.make_engine(url), lambda: None
+        return sqlite.make_engine(url), lambda: None, sqlite.describe
     try:
         # psycopg is an optional dependency.
         from service.records import postgres  # noqa: PLC0415
 
-        return postgres.make_engine(url)
+        postgres.check_options(url)
+        return *postgres.make_engine(url), postgres.describe
     except (NoSuchModuleError, ModuleNotFoundError) as error:
         raise SettingsError(f"{_KEY}: PostgreSQL needs its driver: {how_to_install('postgres')}") from error
-
-
-def _brief(error: SQLAlchemyError | OSError) -> str:
-    cause = getattr(error, "orig", None) or error
-    text = sqlite.describe(cause) if isinstance(cause, sqlite3.Error) else str(cause)
-    return text.strip().split("\n")[0]

@@ -39,8 +39,8 @@ PRUNE_ROWS = 5_000
 """Limit for rows deleted in one transaction, which keeps transactions short."""
 
 _PROCESSES_DIFFER, _HOSTS_DIFFER = 60.0, DAY
-"""Seconds by which a new record may be ahead of this clock: in SQLite, that of one host, and in PostgreSQL, where a
-replica whose clock or time zone is wrong must not delete what others have just made."""
+"""Seconds by which a new record may be ahead of the clock: in SQLite, that of one host, and in PostgreSQL, where a
+replica whose clock or time zone is wrong may have made it just now."""
 
 Row = Mapping[str, Any]
 
@@ -68,13 +68,13 @@ def write(store: Store, rows: Sequence[Row], previews: Sequence[Preview]) -> int
     Raises:
         RecordsUnavailable: the database is unavailable; no row was written.
     """
-    if not _is_refused(store, rows, previews):
+    if _try_insert(store, rows, previews):
         return 0
-    refused = [row for row in rows if _is_refused(store, [row], ())]
+    refused = [row for row in rows if not _try_insert(store, [row], ())]
     gone = {row["record"] for row in refused}
     for preview in previews:
         if preview.record not in gone:
-            _is_refused(store, (), [preview])
+            _try_insert(store, (), [preview])
     return len(refused)
 
 
@@ -90,6 +90,19 @@ def find_span(store: Store) -> Span | None:
     return None if oldest is None or newest is None else Span(oldest / 1e6, newest / 1e6)
 
 
+def server_clock(store: Store) -> float:
+    """Return the clock of the database server in seconds since 1970; 0 for SQLite, which has none of its own.
+
+    Raises:
+        RecordsUnavailable: the store is unreadable.
+    """
+    if store.is_sqlite:
+        return 0.0
+    with store.begin() as connection:
+        seconds: float = connection.scalars(select(func.date_part("epoch", func.clock_timestamp()))).one()
+        return seconds
+
+
 def prune(store: Store, limits: Limits, *, now: float, clock: float | None = None) -> bool:
     """Delete the oldest records beyond the limits, one portion at a time; return whether there may be more.
 
@@ -100,7 +113,7 @@ def prune(store: Store, limits: Limits, *, now: float, clock: float | None = Non
         store: of the records.
         limits: of the store.
         now: the time by which their age is measured.
-        clock: the system clock, if it differs from `now`.
+        clock: the present time, if it differs from `now`.
 
     Raises:
         RecordsUnavailable: the database is unavailable.
@@ -121,8 +134,8 @@ def prune(store: Store, limits: Limits, *, now: float, clock: float | None = Non
     return deleted >= PRUNE_ROWS
 
 
-def _is_refused(store: Store, rows: Sequence[Row], previews: Sequence[Preview]) -> bool:
-    """Insert; return whether the database refused the values."""
+def _try_insert(store: Store, rows: Sequence[Row], previews: Sequence[Preview]) -> bool:
+    """Insert; return False if the database refused the values."""
     try:
         with store.begin() as connection:
             count_outcomes(connection, _insert_rows(connection, rows))
@@ -132,8 +145,8 @@ def _is_refused(store: Store, rows: Sequence[Row], previews: Sequence[Preview]) 
         if not isinstance(error.__cause__, DataError | IntegrityError):
             raise
         log.error("the database refused a record: %s", error.detail)
-        return True
-    return False
+        return False
+    return True
 
 
 def _insert_previews(connection: Connection, previews: Sequence[Preview]) -> None:

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from service.errors import Conflict, Forbidden, MalformedRequest, NotFound, RecordsUnavailable
 from service.http.downloads import Downloads
+from service.http.json_body import JsonRoute
 from service.http.openapi import describe_problems
 from service.http.responses import json_response
 from service.ids import Source
@@ -103,7 +104,7 @@ def make_review_routes(
         downloads: generates the exports.
     """
     problems = (MalformedRequest, Forbidden, NotFound, RecordsUnavailable)
-    router = APIRouter(prefix="/v1/review", responses=describe_problems(problems))
+    router = APIRouter(prefix="/v1/review", route_class=JsonRoute, responses=describe_problems(problems))
     _add_claims(router, store)
     _add_verdicts(router, store, metrics)
     _add_skips(router, store)

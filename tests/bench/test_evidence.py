@@ -19,7 +19,7 @@ def wandering(seed: int, drift: float) -> Floats:
 
 
 RUNS = {
-    "simulated": [simulate(seed, risk=0.03, verdicts=VERDICTS, by_claims=True).broken for seed in range(5)],
+    "simulated": [simulate(seed, risk=0.03, verdicts=VERDICTS, weighted=True).broken for seed in range(5)],
     "rising": [wandering(seed, 0.1) for seed in range(5)],
     "falling": [wandering(seed, -0.1) for seed in range(5)],
     "on the levels": [np.full(VERDICTS, np.log(level)) for level in (1, 20, 30, 60, 100, 150)],

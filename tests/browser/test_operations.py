@@ -223,7 +223,7 @@ def test_history_has_a_table_for_screen_readers(browser: Browser, busy: Running)
         expect(page.locator("#history-table tr").first).to_contain_text("%")
 
 
-def test_the_words_are_explained(browser: Browser, busy: Running) -> None:
+def test_key_press_opens_the_explanation_of_the_terms(browser: Browser, busy: Running) -> None:
     with open_page(browser, busy.url) as page:
         page.goto("/")
         tab_to(page, ".words summary")

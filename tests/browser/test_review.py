@@ -58,7 +58,7 @@ def test_every_button_does_what_it_says(desk: Desk, width: int, scheme: Scheme) 
         expect(page.get_by_role("dialog")).to_be_hidden()
 
 
-def test_a_review_by_keyboard_alone(desk: Desk) -> None:
+def test_keyboard_alone_judges_skips_and_undoes(desk: Desk) -> None:
     desk.fill(5)
     with open_page(desk.browser, desk.running.url) as page:
         page.goto("/review")

@@ -7,7 +7,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bulk.output.accepted_tar import AcceptedTar, fit_ending, fit_key, safe_name
@@ -72,6 +72,7 @@ parts = st.text(st.sampled_from("ab%/~.é眼\udcff\x00"), max_size=12).map(lambd
 
 
 @given(st.lists(parts | st.text("a.", max_size=3), min_size=2, max_size=4, unique=True), parts, parts)
+@example(["a" * 2_001, "b"], "png", "json")
 def test_every_member_has_a_name_of_its_own_that_fits(keys: list[str], ending: str, other: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "x.tar"
@@ -82,6 +83,7 @@ def test_every_member_has_a_name_of_its_own_that_fits(keys: list[str], ending: s
         with tarfile.open(path) as tar:
             names = tar.getnames()
     assert len(names) == len(set(names))
+    assert not any(name.startswith("/") for name in names)
     assert max(len(os.fsencode(part)) for name in names for part in name.split("/")) <= 255
     assert max(len(os.fsencode(name)) for name in names) <= 2_300
 

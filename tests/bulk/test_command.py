@@ -1,6 +1,7 @@
 import errno
 import io
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -166,6 +167,28 @@ def test_unknown_user_in_a_home_path_is_an_error(place: str, bulk: Bulk, faces: 
     ran = bulk(given["SRC"], given["DST"], "--keep", given["--keep"])
     assert (ran.status, ran.out) == (2, "")
     assert "'~nobody-has-this-name/x' has no home folder" in ran.err
+
+
+def test_a_current_folder_that_was_removed_is_named(
+    bulk: Bulk, faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    ran = bulk(faces, "out")
+    assert (ran.status, ran.err) == (2, "lensgate: out: the current folder was removed: change to another one\n")
+    assert bulk(faces, tmp_path / "out").status == 0
+
+
+def test_only_packages_of_the_extra_are_said_to_be_in_it(
+    bulk: Bulk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    ran = bulk("hf://datasets/a/b", tmp_path / "out")
+    assert (ran.status, ran.err) == (
+        2,
+        "lensgate: hf://datasets/a/b: Install huggingface_hub to access HfFileSystem\n",
+    )
 
 
 def test_a_url_of_an_unknown_protocol_is_refused(bulk: Bulk, tmp_path: Path) -> None:

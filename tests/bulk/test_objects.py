@@ -181,6 +181,39 @@ def test_an_unreachable_store_is_named(s3: Bucket, bulk: Bulk, tmp_path: Path) -
         assert "Could not connect" in ran.err
 
 
+def test_a_missing_bucket_for_output_is_named(bulk: Bulk, s3: Bucket) -> None:
+    s3.put("faces/a.png", face(LIGHT))
+    for flags in (["s3://no-such-bucket/out"], [f"{s3.url}/out", "--keep", "s3://no-such-bucket/keep"]):
+        ran = bulk(f"{s3.url}/faces", *flags)
+        assert ran.status == 1
+        assert "The specified bucket does not exist: 's3://no-such-bucket/" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("method", "error", "named"),
+    [
+        ("isdir", PermissionError("Access Denied."), "[Errno 13] Access Denied: 'memory:///named/faces'"),
+        ("ls", TimeoutError(errno.ETIMEDOUT, "timed out"), "[Errno 110] timed out: 'memory:///named/faces'"),
+        ("put_file", ValueError("no credentials"), "[Errno 5] ValueError: no credentials: 'memory:///named/out/faces-"),
+    ],
+)
+def test_an_error_of_a_store_says_where(
+    method: str, error: Exception, named: str, *, bulk: Bulk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket = Bucket("memory://named", fsspec.filesystem("memory"))
+    bucket.put("faces/a.png", face(LIGHT))
+
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    with monkeypatch.context() as patched:
+        patched.setattr(type(bucket.store), method, fail)
+        ran = bulk(f"{bucket.url}/faces", f"{bucket.url}/out")
+    bucket.store.rm(bucket.url, recursive=True)
+    assert ran.status == 1
+    assert f"lensgate: {named}" in ran.err
+
+
 def test_any_store_of_fsspec_works(bulk: Bulk) -> None:
     bucket = Bucket("memory://bulk", fsspec.filesystem("memory"))
     put_faces(bucket)

@@ -66,6 +66,20 @@ def test_ignored_files_are_counted_in_every_kind_of_source(
     assert (ran.status, ran.summary["images"], ran.summary["ignored"]) == (0, 1, ignored)
 
 
+@pytest.mark.parametrize("pattern", ["", "**/*.parquet"])
+def test_folders_that_readers_of_data_sets_skip_are_counted(pattern: str, bulk: Bulk, tmp_path: Path) -> None:
+    """Spark leaves the rows of failed attempts in `_temporary`; Delta Lake keeps its log in `_delta_log`."""
+    source = tmp_path / "_runs"
+    names = ["a", "_temporary/0/task/a", "day=1/_delta_log/1.checkpoint", "_day=1/b", "day=1/_hidden"]
+    for number, name in enumerate(names):
+        path = source / f"{name}.parquet"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(parquet_bytes({"image": [face(LIGHT + number)]}))
+    ran = bulk(source / pattern, tmp_path / "out")
+    assert (ran.status, ran.summary["images"]) == (0, 2)
+    assert ran.summary["ignored"] == {"names that begin with _": 3}
+
+
 def test_ignored_files_in_a_store_are_counted(bulk: Bulk, tmp_path: Path) -> None:
     bucket = Bucket("memory://ignored", fsspec.filesystem("memory"))
     bucket.put("faces/a.png", face(LIGHT))

@@ -295,6 +295,20 @@ def test_one_run_at_a_time_writes_to_a_folder(bulk: Bulk, faces: Path, tmp_path:
     assert bulk(faces, tmp_path / "out", "--keep", tmp_path / "keep").status == 0
 
 
+def test_a_lock_that_a_windows_share_refuses_is_held_by_another_run(
+    bulk: Bulk, faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    ran = bulk(faces, tmp_path / "out")
+    assert (ran.status, ran.err) == (
+        1,
+        f"lensgate: another run is writing to {tmp_path / 'out'}: wait until it has ended\n",
+    )
+
+
 def test_unfinished_files_of_a_killed_run_are_removed(bulk: Bulk, faces: Path, tmp_path: Path) -> None:
     for name in ("out", "keep"):
         (tmp_path / name).mkdir()

@@ -75,10 +75,37 @@ def test_hugging_face_data_sets_are_read_and_external_files_are_errors(bulk: Bul
 
 
 @pytest.mark.parametrize(
+    ("name", "images", "flags"),
+    [
+        ("image", [None, None], []),
+        ("image", [{"bytes": None, "path": "a.png"}, None], []),
+        ("picture", [None, None], []),
+        ("picture", [None, None], ["--image-column", "picture"]),
+    ],
+)
+def test_each_row_of_a_file_without_an_image_is_an_error_with_its_order(
+    name: str, images: list[object], flags: list[str], *, bulk: Bulk, tmp_path: Path
+) -> None:
+    """A column without a value has no type in its file."""
+    (tmp_path / "data").mkdir()
+    orders = {"id": ["a", "b"], "asked": ["glasses", "no_glasses"], "made_by": ["run-1", "run-2"]}
+    (tmp_path / "data" / "a.parquet").write_bytes(parquet_bytes({name: images, **orders}))
+    (tmp_path / "data" / "b.parquet").write_bytes(parquet_bytes({name: IMAGES[:2], **orders}))
+    bulk(tmp_path / "data", tmp_path / "out", "--expected-column", "asked", "--source-column", "made_by", *flags)
+    rows = read_rows(tmp_path / "out")
+    assert [row["error"] for row in rows] == ["missing_image", "missing_image", None, None]
+    assert [(row["id"], row["expected"], row["source"]) for row in rows] == 2 * [
+        ("a", "glasses", "run-1"),
+        ("b", "no_glasses", "run-2"),
+    ]
+
+
+@pytest.mark.parametrize(
     ("columns", "flags", "text"),
     [
         ({"a": IMAGES, "b": IMAGES}, [], "select the column of images with --image-column: a, b"),
-        ({"a": [1, 2, 3]}, [], "no column holds bytes"),
+        ({"a": [1], "b": [[b"x"]]}, [], "in each row, as bytes or {bytes, path}: a (int64), b (list<element: binary>)"),
+        ({"a": [None], "b": [None]}, [], "in each row, as bytes or {bytes, path}: a (null), b (null)"),
         ({"a": IMAGES}, ["--image-column", "b"], "the column 'b' holds no bytes; columns with bytes: a"),
         ({"a": IMAGES}, ["--id-column", "name"], "no column 'name', only a"),
         ({"a": IMAGES}, ["--expected-column", "wants"], "no column 'wants', only a"),

@@ -2,6 +2,7 @@ import bz2
 import gzip
 import io
 import json
+import lzma
 import struct
 import tarfile
 from pathlib import Path
@@ -150,6 +151,8 @@ def test_the_plain_image_of_a_sample_is_judged_and_a_sample_without_one_is_an_er
         ("c.json", b"{}"),
         ("README", b"no sample of this kind"),
         ("._a.png", b"of another system"),
+        ("Thumbs.db", b"of another system"),
+        ("d/desktop.ini", b"of another system"),
     ]
     rows = rows_of(bulk, tmp_path, tar_bytes(members))
     assert [(row["id"], row["label"], row["error"]) for row in rows] == [
@@ -158,7 +161,30 @@ def test_the_plain_image_of_a_sample_is_judged_and_a_sample_without_one_is_an_er
         ("c", None, "missing_image"),
         ("README", None, "missing_image"),
     ]
-    assert rows[2]["detail"] == "the sample has no image, only .json"
+    assert rows[2]["detail"] == (
+        "the sample has no image, only .json: the members of a sample must be consecutive in the tar"
+    )
+
+
+def test_an_image_that_is_missing_or_cannot_be_read_keeps_its_order_and_source(bulk: Bulk, tmp_path: Path) -> None:
+    order = b'{"asked": "glasses", "made_by": "run-1"}'
+    wrong = b'{"asked": "hat", "made_by": "run-1"}'
+    members = [("a.json", order), ("b.json", order), ("b.png", b""), ("d.png", face(LIGHT)), ("d.json", wrong)]
+    tar = tar_bytes([*members, ("e.json", wrong), ("f.json", b"{"), ("g.json", order)])
+    with tarfile.open(fileobj=(buffer := io.BytesIO(tar)), mode="a") as archive:
+        link = tarfile.TarInfo("g.png")
+        link.type, link.linkname = tarfile.SYMTYPE, "../g.png"
+        archive.addfile(link)
+    rows = rows_of(bulk, tmp_path, buffer.getvalue(), "--expected-column", "asked", "--source-column", "made_by")
+    place = str(tmp_path / "x.tar")
+    assert [(row["id"], row["error"], row["expected"], row["source"]) for row in rows] == [
+        ("a", "missing_image", "glasses", "run-1"),
+        ("b", "empty_image", "glasses", "run-1"),
+        ("d", "invalid_expected", None, "run-1"),
+        ("e", "missing_image", None, "run-1"),
+        ("f", "missing_image", None, place),
+        ("g", "missing_image", "glasses", "run-1"),
+    ]
 
 
 def test_a_file_with_content_is_judged_although_its_name_ends_in_a_slash(bulk: Bulk, tmp_path: Path) -> None:
@@ -234,6 +260,25 @@ def test_readable_members_of_a_damaged_tar_count_and_the_rest_is_a_row(
     assert rows[-1]["source"] == f"{tmp_path}/x.tar"
     # The damage is permanent, so the next run skips the tar.
     assert bulk(tmp_path / "x.tar", tmp_path / "out").summary["skipped"] == readable + 1
+
+
+def test_an_archive_that_takes_too_much_memory_is_told_how_to_be_compressed(bulk: Bulk, tmp_path: Path) -> None:
+    """As `xz --lzma2=dict=256MiB` and `zstd --long=31` write it."""
+    wide = [{"id": lzma.FILTER_LZMA2, "preset": 0, "dict_size": 2**28}]
+    zstd = bytes.fromhex("28b52ffd00a8010000")  # A frame of no bytes with a window of 2 GiB.
+    for data in (lzma.compress(tar_bytes(THREE), filters=wide), zstd):
+        (row,) = rows_of(bulk, tmp_path, data)
+        assert row["error"] == "corrupt_shard"
+        assert "compress it with a window of at most 64 MiB" in row["detail"]
+
+
+def test_an_empty_extended_field_leaves_that_of_the_header(bulk: Bulk, tmp_path: Path) -> None:
+    with tarfile.open(fileobj=(buffer := io.BytesIO()), mode="w", format=tarfile.PAX_FORMAT) as tar:
+        info = tarfile.TarInfo("a.png")
+        info.size, info.pax_headers = len(face(LIGHT)), {"path": "", "size": "", "GNU.sparse.name": ""}
+        tar.addfile(info, io.BytesIO(face(LIGHT)))
+    rows = rows_of(bulk, tmp_path, buffer.getvalue())
+    assert [(row["id"], row["decision"]) for row in rows] == [("a", "accept")]
 
 
 @pytest.mark.parametrize("most", range(3, 8))

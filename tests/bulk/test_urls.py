@@ -139,6 +139,21 @@ def test_a_server_without_ranges_sends_tars_whole(
     assert "range" in read_rows(tmp_path / "table")[0]["detail"]
 
 
+@pytest.mark.parametrize("folder", ["", "live"], ids=["without ranges", "without a size"])
+def test_parquet_on_a_server_without_ranges_is_told_what_to_do(
+    folder: str, bulk: Bulk, server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("common.storage.objects._BLOCK_BYTES", 100)
+    (tmp_path / "web" / folder).mkdir(exist_ok=True)
+    (tmp_path / "web" / folder / "a.parquet").write_bytes(parquet_bytes({"image": [face(LIGHT)] * 100}))
+    assert bulk(f"{server}/{folder}/a.parquet", tmp_path / "out").status == 4
+    (row,) = read_rows(tmp_path / "out")
+    assert (row["error"], row["detail"].partition(": ")[2]) == (
+        "unreadable_file",
+        "its web server supports no ranges, which Parquet needs: copy it to a disk or an object store",
+    )
+
+
 @pytest.mark.parametrize("pattern", ["faces/{00128,00250}.png", "faces/*.png", "{faces,more}/*.png"])
 def test_ids_below_a_pattern_are_paths(pattern: str, bulk: Bulk, server: str, tmp_path: Path) -> None:
     folder = tmp_path / "web" / "faces"

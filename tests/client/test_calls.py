@@ -95,7 +95,17 @@ def test_invalid_token_is_rejected_without_quoting_it(kind: Any, token: str) -> 
 
 
 @pytest.mark.parametrize(
-    "url", ["gate:8000", "127.0.0.1:8000", "ftp://gate", "http://", "http://gate/?a=1", "http://a:x"]
+    "url",
+    [
+        "gate:8000",
+        "127.0.0.1:8000",
+        "ftp://gate",
+        "http://",
+        "http://gate/?a=1",
+        "http://a:x",
+        "http://a:99999",
+        "http://a:0",
+    ],
 )
 def test_invalid_url_is_rejected(url: str) -> None:
     with pytest.raises(ValueError, match="not a URL"):
@@ -185,7 +195,7 @@ def test_retry_waits_double_without_retry_after(script: Make, clock: Clock) -> N
         httpx.ReadError("reset"),
         httpx.WriteError("reset"),
         httpx.RemoteProtocolError("Server disconnected without sending a response."),
-        httpx.Response(502, text="<h1>Bad Gateway</h1>"),
+        *(httpx.Response(status, text="<h1>Bad Gateway</h1>") for status in (408, 502, 520, 521, 522, 523)),
     ],
 )
 def test_lost_response_is_retried_under_the_same_id_unless_disabled(script: Make, lost: Any) -> None:
@@ -206,6 +216,7 @@ def test_lost_response_is_retried_under_the_same_id_unless_disabled(script: Make
         (problem(401, "unauthorized"), Unauthorized, "unauthorized"),
         (problem(403, "forbidden"), Forbidden, "forbidden"),
         (problem(404, "not_found"), RequestRefused, "not_found"),
+        (problem(408, "body_too_slow"), RequestRefused, "body_too_slow"),
         (problem(413, "body_too_large"), BadImage, "body_too_large"),
         (problem(422, "not_square"), BadImage, "not_square"),
         (problem(500, "internal"), ServiceFault, "internal"),

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import ssl
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -13,6 +14,8 @@ from lensgate_client._http.environment import find_certificates, find_proxy
 from tests.client.faulty_server import faulty_server, respond_correctly, response
 from tests.client.support import URL, ScriptedGate
 from tests.client.test_faulty_servers import plain
+from tests.service.access.certificates import make_certificate
+from tests.support.servers import running_service
 
 FILE = b"a file"
 UNUSED = "http://127.0.0.1:9"
@@ -104,6 +107,19 @@ def test_what_is_no_proxy_is_named_by_its_variable(monkeypatch: pytest.MonkeyPat
     Gate("http://gate.test", transport=httpx.MockTransport(lambda _: httpx.Response(200))).close()
 
 
+@pytest.mark.parametrize("kind", [Gate, AsyncGate])
+def test_a_socks_proxy_without_its_package_is_named_with_two_remedies(
+    kind: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lensgate_client._http.environment.find_spec", lambda _: None)
+    monkeypatch.setenv("ALL_PROXY", "socks5://me:secret@proxy.test:1080")
+    with pytest.raises(ValueError, match=r"ALL_PROXY names a SOCKS proxy.*httpx\[socks\].*NO_PROXY") as caught:
+        kind("http://gate.test")
+    assert "secret" not in str(caught.value)
+    monkeypatch.setenv("NO_PROXY", "gate.test")
+    assert proxy_of("http://gate.test") is None
+
+
 def test_an_unreachable_proxy_is_named_without_its_password(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTP_PROXY", UNUSED.replace("//", "//me:secret@"))
     with (
@@ -157,6 +173,19 @@ def test_certificates_that_cannot_be_loaded_are_named(monkeypatch: pytest.Monkey
     assert find_certificates(httpx.URL("http://gate.test")).verify_mode is ssl.CERT_REQUIRED
     with pytest.raises(ValueError, match="SSL_CERT_FILE"):
         Gate("https://gate.test")
+
+
+def test_a_tls_handshake_that_cannot_succeed_is_told_what_to_do(tmp_path: Path) -> None:
+    def wrong(url: str) -> str:
+        with Gate(url, retries=Retries(longest_outage=0.0)) as gate, pytest.raises(GateUnreachable) as caught:
+            gate.decide(FILE)
+        return str(caught.value)
+
+    files = make_certificate(tmp_path)
+    with running_service(tls_certificate=files.certificate, tls_key=files.key) as service:
+        assert "SSL_CERT_FILE names the file of its CA" in wrong(service.url)
+    with running_service() as service:
+        assert "the port does not take TLS: use http://" in wrong(service.url.replace("http:", "https:"))
 
 
 def test_a_second_event_loop_is_refused_and_closing_on_it_is_not() -> None:

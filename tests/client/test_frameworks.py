@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from lensgate_client import BadImage, to_uint8
 from lensgate_client._pixels.frameworks import ArrayApi, Torch, dtype_name, framework_of, view_on_host
-from lensgate_client._pixels.raster import open_raster
+from lensgate_client._pixels.images import open_image
+from lensgate_client._pixels.raster import count_images, open_raster
 from numpy.typing import NDArray
 
 from gate.pixels import area_average
@@ -142,8 +143,49 @@ def test_cupy_array_without_array_namespace_is_recognized(monkeypatch: pytest.Mo
 def test_unknown_framework_is_rejected() -> None:
     strange = SimpleNamespace(shape=(64, 64, 3), dtype="uint8")
     assert framework_of(strange) is None
-    with pytest.raises(BadImage, match="a SimpleNamespace is not a tensor"):
+    with pytest.raises(BadImage, match=r"a SimpleNamespace is not a tensor.*numpy\.asarray"):
         open_raster(strange)
+
+
+class Unreadable:
+    """A tensor whose values cannot be taken, such as a sparse or a deleted one."""
+
+    dtype = "uint8"
+
+    def __init__(self, shape: tuple[int | None, ...]) -> None:
+        self.shape = shape
+
+    def __dlpack__(self, **_: Any) -> Any:
+        raise TypeError("the array was deleted")
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return 1, 0
+
+
+@pytest.mark.parametrize("shape", [(64, 64, 3), (2, 64, 64, 3), (None, 64, 64, 3), (2, None, None, 3)])
+def test_a_tensor_without_dense_values_is_an_image_error(shape: tuple[int | None, ...]) -> None:
+    tensor = Unreadable(shape)
+    assert count_images(tensor) == (2 if shape[0] == 2 else 1)
+    with pytest.raises(BadImage, match=r"an? Unreadable cannot be read.*dense"):
+        open_image(tensor)
+
+
+def test_a_tensor_that_has_no_shape_to_tell_is_an_image_error() -> None:
+    class Nested:
+        dtype = "uint8"
+
+        @property
+        def shape(self) -> tuple[int, ...]:
+            raise RuntimeError("a nested tensor has several shapes")
+
+    with pytest.raises(BadImage, match="not a Nested"):
+        open_image(Nested())
+
+
+@pytest.mark.parametrize("shape", [(9000,), (9000, 1), (1, 9000)])
+def test_the_array_of_an_encoded_file_is_told_to_pass_its_bytes(shape: tuple[int, ...]) -> None:
+    with pytest.raises(BadImage, match=r"encoded file.*tobytes"):
+        open_raster(np.zeros(shape, np.uint8))
 
 
 def test_host_memory_is_viewed_without_a_copy() -> None:
@@ -191,10 +233,15 @@ def test_to_uint8_equals_the_conversion_of_stylegan() -> None:
     assert wanted.max() == 255
 
 
-@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.longdouble])
 def test_values_from_zero_to_one_are_rounded(dtype: Any) -> None:
     levels = np.arange(256)
     assert np.array_equal(to_uint8((levels / 255).astype(dtype), low=0.0, high=1.0), levels)
+
+
+def test_the_mask_of_an_array_is_ignored() -> None:
+    values = np.linspace(-1, 1, 192, dtype=np.float32).reshape(8, 8, 3)
+    assert np.array_equal(to_uint8(np.ma.array(values, mask=values > 0)), to_uint8(values))
 
 
 def test_to_uint8_rejects_other_arguments() -> None:

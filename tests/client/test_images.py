@@ -173,6 +173,11 @@ def test_damaged_pillow_image_is_corrupt() -> None:
     assert caught.value.code == "corrupt_image"
 
 
+def test_an_empty_path_is_named() -> None:
+    with pytest.raises(BadImage, match="the path is empty"):
+        open_image("")
+
+
 @pytest.mark.parametrize("image", [None, [1, 2]])
 def test_error_names_the_type_of_another_object(image: Any) -> None:
     with pytest.raises(BadImage, match=f"not a {type(image).__name__}"):

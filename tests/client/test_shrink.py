@@ -165,3 +165,9 @@ def test_tensorflow_values_are_converted() -> None:
     values = tf.constant([-1.0, 0.0, 1.0])
     assert isinstance(framework_of(values), TensorFlow)
     assert to_uint8(values).numpy().tolist() == [0, 128, 255]
+
+
+def test_a_tensor_of_an_encoded_file_is_told_to_pass_its_bytes() -> None:
+    file = tf.io.encode_png(tf.zeros((64, 64, 3), tf.uint8))
+    with pytest.raises(BadImage, match=r"string.*numpy\(\)"):
+        open_raster(file)

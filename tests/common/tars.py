@@ -194,6 +194,7 @@ class Writer:
                     member("d/._x.png", b"\0\5\x16\7" + bytes(60)),
                     member("__MACOSX/x.jpg", b"\0\5\x16\7"),
                     member(".DS_Store", b"Bud1"),
+                    member("d/Thumbs.db", b"\xd0\xcf\x11\xe0"),
                     bytes(512),
                 )
             )

@@ -53,11 +53,11 @@ def uniform(random: np.random.Generator, risk: float, n: int) -> Draw:
     return (random.random(n) < risk).astype(float), np.ones(n)
 
 
-def by_claimed_error(random: np.random.Generator, risk: float, n: int) -> Draw:
-    """Half of the draws by claimed error: a tenth of the images claims 20 times as much and has half of the errors."""
-    claims = np.where(random.random(8 * n) < 0.1, 20.0, 1.0)
-    wrong = random.random(8 * n) < np.where(claims > 1, 5.0, 0.5 / 0.9) * risk
-    weights = 1 / (1 + claims / 2.9)
+def by_predicted_error(random: np.random.Generator, risk: float, n: int) -> Draw:
+    """Half of the draws by predicted error: a tenth of the images has 20 times the error of others, and half of all."""
+    predicted = np.where(random.random(8 * n) < 0.1, 20.0, 1.0)
+    wrong = random.random(8 * n) < np.where(predicted > 1, 5.0, 0.5 / 0.9) * risk
+    weights = 1 / (1 + predicted / 2.9)
     drawn = np.flatnonzero(random.random(8 * n) < 0.125 / weights)[:n]
     return wrong[drawn].astype(float), weights[drawn]
 
@@ -72,7 +72,7 @@ def crossings(draw: Callable[..., Draw], risk: float, *, runs: int, verdicts: in
     return found
 
 
-DRAWS = pytest.mark.parametrize("draw", [uniform, by_claimed_error])
+DRAWS = pytest.mark.parametrize("draw", [uniform, by_predicted_error])
 
 
 @DRAWS
@@ -102,9 +102,9 @@ def test_a_change_after_many_good_verdicts_is_found() -> None:
     assert np.median(delays) <= 400
 
 
-def test_without_weights_draws_by_claimed_error_would_raise_false_alarms() -> None:
+def test_without_weights_draws_by_predicted_error_would_raise_false_alarms() -> None:
     random = np.random.default_rng(18)
-    errors, weights = by_claimed_error(random, TARGET, 2_000)
+    errors, weights = by_predicted_error(random, TARGET, 2_000)
     assert (log_evidence(errors, np.ones_like(weights), target=TARGET, side=Side.ABOVE) >= ALERT).any()
 
 

@@ -33,6 +33,13 @@ def test_a_flag_overrides_a_variable_and_a_variable_overrides_the_default() -> N
 
 def test_an_empty_variable_counts_as_unset() -> None:
     assert load({}, {"BATCH_SIZE": ""}).batch_size == 32
+    assert load({}, {"BATCH_SIZE": "\n"}).batch_size == 32
+
+
+def test_blanks_around_a_variable_are_not_part_of_it() -> None:
+    """Secrets often end in a line break, and lines of a file from Windows in CR."""
+    found = load_settings(Example, {}, {"SRC": " faces of June\r\n"}, variables={"src": "SRC"}, error=LookupError)
+    assert found.src == "faces of June"
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,6 @@ from scipy import stats
 from scipy.stats import binomtest
 
 from common.statistics import clopper_pearson, fisher_exact, holm, wilson
-from training.evaluation import calibrate
 
 
 @st.composite
@@ -40,16 +39,6 @@ def test_less_confidence_gives_a_narrower_interval() -> None:
 
 def test_without_images_both_bounds_are_nan() -> None:
     assert all(math.isnan(bound) for bound in clopper_pearson(0, 0))
-
-
-@pytest.mark.parametrize("confidence", [0.8, 0.95, 0.99])
-@pytest.mark.parametrize("images", [1, 7, 100, 999, 4857, 10_000])
-def test_the_intervals_of_cards_are_the_same_but_for_rounding(images: int, confidence: float) -> None:
-    for errors in {0, 1, images // 3, images // 2, images - 1, images}:
-        card = calibrate.clopper_pearson(errors, images, confidence=confidence)
-        assert clopper_pearson(errors, images, confidence=confidence) == pytest.approx(
-            (card.low, card.high), rel=0, abs=1e-12
-        )
 
 
 @settings(deadline=None)

@@ -154,6 +154,23 @@ def test_a_compressed_archive_is_read_by_bulk_and_named_by_the_service(
             parser.close()
 
 
+@pytest.mark.parametrize(
+    ("data", "hint"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n", "fetch its file with `git lfs pull`"),
+        (b"<!DOCTYPE html><title>503</title>" + bytes(600), "such as an error page"),
+        (lzma.compress(b"x" * 600, lzma.FORMAT_ALONE), "decompress it first"),
+        (b"PK\x03\x04" + bytes(600), "make a tar of its files"),
+    ],
+    ids=["Git LFS", "HTML", "lzma", "zip"],
+)
+def test_what_is_no_archive_is_named_with_its_cure(data: bytes, hint: str) -> None:
+    parser = TarParser(MAX_BYTES)
+    with pytest.raises(MalformedRequest, match=hint):
+        assert not list(parser.feed(data))
+        parser.close()
+
+
 @given(st.lists(st.text("\\xud8f0/a\udcff\udc80\ud800", max_size=7), min_size=2, max_size=2, unique=True))
 @example(["\udcff", "\\xff"])
 @example(["\\\udcff", "\\\\xff"])

@@ -11,7 +11,14 @@ from pathlib import Path
 import pytest
 
 from gate import files
-from gate.files import atomic_file, atomic_files, read_at_most, read_regular, refusal, remove_unfinished
+from gate.files import (
+    atomic_file,
+    atomic_files,
+    read_at_most,
+    read_regular,
+    refusal,
+    remove_unfinished,
+)
 
 LIMIT = 2**31
 

@@ -68,7 +68,7 @@ def test_one_body_alone_may_exceed_the_share_also_where_it_comes_in_pieces() -> 
         door.admit(5, 1.0, caller="a").leave()
 
 
-def test_streams_have_a_share_too() -> None:
+def test_caller_with_its_share_of_streams_is_refused_and_others_are_not() -> None:
     door = Admission(max_images=4, max_bytes=9, max_body_bytes=9, predicted_wait=lambda: 0.0, max_streams=2, share=0.5)
     with door.stream("a"):
         with pytest.raises(Overloaded), door.stream("a"):

@@ -30,6 +30,11 @@ PROBE = b"GET /livez HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
 POST = b"POST /v1/decisions HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
 
 
+def read_to_end(connection: socket.socket) -> bytes:
+    """Receive until the connection closes; raise ConnectionResetError if it is reset."""
+    return b"".join(iter(lambda: connection.recv(65536), b""))
+
+
 @pytest.fixture(scope="module")
 def service() -> Iterator[Running]:
     with running_service(metrics_port=0) as running:
@@ -152,6 +157,16 @@ def test_an_expectation_that_cannot_be_met_is_a_417(service: Running) -> None:
     assert (found.status, b"expectation_failed" in found.answer) == (417, True)
 
 
+def test_idle_connections_outlive_those_of_load_balancers(service: Running) -> None:
+    longest = 600  # Google Cloud; Azure has 120, Heroku 90, AWS 60, nginx 60.
+    assert service.server.config.timeout_keep_alive > longest
+
+
+def test_an_http_1_0_caller_gets_no_interim_answer(service: Running) -> None:
+    head = b"POST /v1/decisions HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n" % len(WHITE)
+    assert send(service.url, head + WHITE).status == 200
+
+
 def test_content_length_with_surrounding_blanks_is_accepted(service: Running) -> None:
     head = b"POST /v1/decisions HTTP/1.1\r\nHost: x\r\nContent-Length: \t%d \t\r\n\r\n" % len(WHITE)
     assert send(service.url, head + WHITE).status == 200
@@ -167,9 +182,11 @@ def test_a_caller_that_shuts_down_its_side_is_answered(service: Running, *, is_h
         if is_held_up:  # It is asked whether it still listens, which an interim answer does.
             assert read_head(connection) == b"HTTP/1.1 100 Continue\r\n\r\n"
             service.scorer.go.set()
-        answer = read_all(connection)
+        # On a busy machine it is asked otherwise too.
+        answer = read_all(connection).removeprefix(b"HTTP/1.1 100 Continue\r\n\r\n")
     assert answer.startswith(b"HTTP/1.1 200 ")
-    assert b"connection: close" in answer
+    # Without a hold-up the answer may be sent before the end arrives.
+    assert b"connection: close" in answer or not is_held_up
     assert b'"glasses_probability"' in answer
 
 
@@ -240,6 +257,37 @@ def test_refused_body_is_discarded_for_a_limited_time(monkeypatch: pytest.Monkey
             assert read_all(connection).startswith(b"HTTP/1.1 405 ")
 
 
+LAST = (
+    b"1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 4000000\r\n\r\n",
+    b"1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n3d08f9\r\n",
+    # As nginx sends by default.
+    b"1.0\r\nHost: x\r\nConnection: close\r\nContent-Length: 4000000\r\n\r\n",
+)
+
+
+@pytest.mark.parametrize("target", [b"decisions?x=1", b"decisions/batch", b"nothing"])
+@pytest.mark.parametrize("head", LAST)
+def test_early_refusal_of_the_last_request_reaches_a_caller_that_reads_after_sending(
+    service: Running, target: bytes, head: bytes
+) -> None:
+    with connected(service.url) as connection:
+        connection.sendall(b"POST /v1/%b HTTP/%b" % (target, head))
+        time.sleep(0.1)
+        connection.sendall(bytes(3_999_993) + b"\r\n0\r\n\r\n")
+        answer = read_to_end(connection)
+    assert answer[9:12] in (b"400", b"404", b"413")
+    assert answer.endswith(b"}")
+
+
+def test_refusal_of_a_slow_body_reaches_its_caller(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("service.http.request_body.GRACE_SECONDS", 0.2)
+    with running_service(min_body_rate=10_000_000) as service, connected(service.url) as connection:
+        connection.sendall(POST % 4_000_000 + WHITE)
+        time.sleep(1)
+        connection.sendall(bytes(4_000_000 - len(WHITE)))
+        assert read_to_end(connection).startswith(b"HTTP/1.1 408 ")
+
+
 def test_silent_handshake_times_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(handshake, "HANDSHAKE_SECONDS", 0.5)
     files = make_certificate(tmp_path)
@@ -283,6 +331,15 @@ def test_connection_beyond_the_limit_displaces_an_idle_one() -> None:
         assert read_head(kept).startswith(b"HTTP/1.1 200 ")
         # Of 42 connections eight were open at a time.
         assert service.runtime.metrics.registry.get_sample_value(REFUSALS, {"reason": "connections"}) == 34
+
+
+def test_connections_whose_refused_bodies_do_not_come_are_displaced() -> None:
+    with running_service(max_connections=4) as service, ExitStack() as stack:
+        for _ in range(8):
+            connection = stack.enter_context(connected(service.url))
+            connection.sendall(b"PUT" + (POST % 10**9).removeprefix(b"POST"))
+            assert read_head(connection).startswith(b"HTTP/1.1 405 ")
+        assert send(service.url, PROBE).status == 200
 
 
 class FakeConnection:

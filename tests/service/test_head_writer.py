@@ -46,7 +46,7 @@ def test_order_and_number_of_writes(steps: list[bytes | str], expected: list[byt
     sent = Sent()
 
     async def run() -> None:
-        writer = HeadWriter(cast("Any", sent), asyncio.get_running_loop())
+        writer = HeadWriter(cast("Any", sent), asyncio.get_running_loop(), sent.close)
         for step in steps:
             if isinstance(step, bytes):
                 writer.write(step)
@@ -62,7 +62,7 @@ def test_a_head_whose_body_comes_late_is_not_held() -> None:
     sent = Sent()
 
     async def run() -> None:
-        writer = HeadWriter(cast("Any", sent), asyncio.get_running_loop())
+        writer = HeadWriter(cast("Any", sent), asyncio.get_running_loop(), sent.close)
         writer.write(b"head")
         assert not sent.found
         await asyncio.sleep(0.01)
@@ -77,7 +77,7 @@ def test_a_closed_connection_gets_no_late_head() -> None:
     sent = Sent()
 
     async def run() -> None:
-        HeadWriter(cast("Any", sent), asyncio.get_running_loop()).write(b"head")
+        HeadWriter(cast("Any", sent), asyncio.get_running_loop(), sent.close).write(b"head")
         sent.closing = True
         await asyncio.sleep(0.01)
 

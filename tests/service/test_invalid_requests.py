@@ -148,6 +148,8 @@ def test_a_malformed_head_is_told_what_is_wrong_with_it(recorded: Running, reque
         ("application/json", b'{"reviewer": "Andr\xe9"}', "send JSON in UTF-8"),
         ("application/json", b"[" * 30_000, "with less nesting"),
         ("application/json", b'{"count": ' + b"9" * 5_000 + b"}", "shorter numbers"),
+        ("application/json", b'{"reviewer": "Anna", "reviewer": "Bea"}', "'reviewer' is repeated in one object"),
+        ("application/json", b'{"filters": {"version": "1", "version": "2"}}', "'version' is repeated in one object"),
     ],
 )
 def test_a_body_that_is_no_json_object_is_told_what_to_send(

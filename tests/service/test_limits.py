@@ -88,5 +88,25 @@ def test_every_405_names_all_methods_of_its_path(service: Running) -> None:
             assert allowed == sorted(set(allowed)) != []
             for other in allowed:
                 assert service.client.request(other, url + path).status_code != 405, (path, other)
-    for method in ("PUT", "HEAD", "OPTIONS"):
-        assert service.client.request(method, "/v1/decisions").headers["allow"] == "GET, POST"
+    for method in ("PUT", "OPTIONS"):
+        assert service.client.request(method, "/v1/decisions").headers["allow"] == "GET, HEAD, POST"
+
+
+def test_head_is_answered_as_get_without_a_body(service: Running) -> None:
+    """Monitors and some load balancers check by HEAD."""
+    for url, method, path in targets(service):
+        if method == "GET":
+            whole, head = (service.client.request(method, url + path) for method in ("GET", "HEAD"))
+            assert (head.status_code, head.content) == (whole.status_code, b""), path
+            assert head.headers["content-type"] == whole.headers["content-type"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "code"),
+    [("POST", "/v1/decisions/", "not_found"), ("POST", "/v1/model", "method_not_allowed")],
+)
+def test_a_large_body_does_not_hide_that_the_path_or_the_method_is_wrong(
+    service: Running, method: str, path: str, code: str
+) -> None:
+    for body in (bytes(90_000), iter([bytes(90_000)])):
+        assert service.client.request(method, path, content=body).json()["code"] == code

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from service.process.json_logs import MAX_LINE, JsonFormatter
+from service.process.json_logs import JsonFormatter
 from tests.support.servers import running_service
 
 
@@ -49,9 +49,10 @@ def test_no_text_breaks_a_line_or_reaches_a_terminal(text: str) -> None:
 
 
 @pytest.mark.parametrize("value", ["x" * 10**6, b"x" * 10**6, ["x" * 1000] * 1000, {"a": "x" * 10**6}, 10**4000])
-def test_a_line_is_bounded(value: object) -> None:
-    found = formatted("x" * 10**6, detail=value)
-    assert len(found) < 2 * MAX_LINE
+@pytest.mark.parametrize("character", ["x", "\x1b", "\u2028", "日", "😀", '"', "\ud800"])
+def test_a_line_is_one_that_container_runtimes_do_not_split(value: object, character: str) -> None:
+    found = formatted(character * 10**6, detail=value, further=[character * 1000] * 20)
+    assert len(found.encode()) < 16 * 2**10
     assert json.loads(found)["level"] == "warning"
 
 
@@ -69,7 +70,7 @@ def test_a_terminal_shows_a_start_line_for_people(
 
 def test_the_end_of_a_long_traceback_is_kept() -> None:
     try:
-        raise ValueError("x" * 10**6 + "the end")
+        raise ValueError("日" * 10**6 + "the end")
     except ValueError:
         record = logging.LogRecord("name", logging.ERROR, "", 0, "fault", (), sys.exc_info())
     assert json.loads(JsonFormatter().format(record))["exception"].endswith("the end")

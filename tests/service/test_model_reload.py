@@ -295,7 +295,7 @@ async def judge(runtime: Runtime, *, meanwhile: Callable[[], object]) -> ImageDe
     """One request: admitted, then `meanwhile`, then decoded and scored."""
     with runtime.runner as runner, runtime.admission.admit(0, 10.0) as permit:
         meanwhile()
-        context = RequestContext(runner, permit, float("inf"))
+        context = RequestContext(runner=runner, permit=permit, deadline=float("inf"))
         return await runtime.pipeline.decide_file(context, Payload(encode(DIM)), ImageRequest())
 
 

@@ -26,6 +26,9 @@ def test_an_empty_variable_is_one_that_is_not_set() -> None:
         ({"port": "-1"}, {"LENSGATE_PORT": "8000"}, "--port"),
         ({"max_batch_size": "0"}, {}, "--max-batch-size"),
         ({}, {"LENSGATE_DEVICE": "tpu"}, "LENSGATE_DEVICE"),
+        ({}, {"LENSGATE_HOST": "0.0.0.0:8000"}, "LENSGATE_HOST: '0.0.0.0:8000' is no host"),
+        ({"host": "http://localhost"}, {}, "--host: 'http://localhost' is no host"),
+        ({"host": "[::1]"}, {}, "--host: .* is no host: write an address"),
         ({}, {"LENSGATE_BAND_LOW": "0.7", "LENSGATE_BAND_HIGH": "0.3"}, "LENSGATE_BAND_LOW"),
         ({}, {"LENSGATE_BAND_HIGH": "1.5"}, "LENSGATE_BAND_HIGH"),
         ({}, {"LENSGATE_MAX_BATCH_DELAY_MS": "inf"}, "LENSGATE_MAX_BATCH_DELAY_MS"),
@@ -35,6 +38,11 @@ def test_an_empty_variable_is_one_that_is_not_set() -> None:
 def test_a_bad_value_names_its_key(flags: dict[str, str], environment: dict[str, str], named: str) -> None:
     with pytest.raises(SettingsError, match=named):
         Settings.load(flags, environment)
+
+
+@pytest.mark.parametrize("host", ["::", "::1", "fe80::1%eth0", "127.0.0.1", "gate.example", "gate_1", "localhost"])
+def test_an_address_or_a_name_is_a_host(host: str) -> None:
+    assert Settings.load({"host": host}, {}).host == host
 
 
 def test_every_setting_has_a_flag() -> None:

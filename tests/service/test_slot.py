@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from gate.control_groups import ControlGroups
 from gate.cores import usable_cores
 from service.errors import SettingsError
 from service.place import Place
@@ -75,6 +76,7 @@ def test_a_worker_that_hangs_before_it_listens_is_killed_later() -> None:
     slot.start()
     clock.now += START
     assert not slot.kill_if_silent()
+    slot.heard()  # It may report its metrics, and yet never listen.
     clock.now += 1
     assert slot.kill_if_silent()
     ended(slot, -signal.SIGKILL)
@@ -189,7 +191,7 @@ def test_workers_keep_the_limits_of_the_machine_together() -> None:
     ]
 
 
-@pytest.mark.parametrize(("cores", "count"), [(0.5, 1), (8, 1), (8.5, 2), (16, 2), (64, 8)])
+@pytest.mark.parametrize(("cores", "count"), [(0.5, 1), (8, 1), (8.5, 2), (16, 2), (64, 8), (5000, 128)])
 def test_eight_cores_are_one_worker(cores: float, count: int) -> None:
     machine = Machine(cores, math.inf)
     assert count_workers(Settings(), machine) == count
@@ -198,19 +200,47 @@ def test_eight_cores_are_one_worker(cores: float, count: int) -> None:
 
 
 def test_the_limits_of_a_container_lower_the_number(tmp_path: Path) -> None:
-    assert Machine.find([tmp_path]) == Machine(usable_cores([tmp_path]), math.inf)
+    assert Machine.find(ControlGroups(tmp_path)) == Machine(usable_cores(), math.inf)
+    unit = tmp_path / "system.slice" / "gate.service"
+    (tmp_path / "cpu.max").write_text("max 100000\n")
+    (tmp_path / "memory.max").write_text("max\n")
+    assert Machine.find(ControlGroups(tmp_path)) == Machine(usable_cores(), math.inf)
     (tmp_path / "cpu.max").write_text("50000 100000\n")
     (tmp_path / "memory.max").write_text(f"{2 * 2**30}\n")
-    assert Machine.find([tmp_path]) == Machine(0.5, 2 * 2**30)
-    unit = tmp_path / "gate.service"
-    unit.mkdir()
-    (unit / "cpu.max").write_text("max 100000\n")
-    (unit / "memory.max").write_text("max\n")
-    assert Machine.find([unit, tmp_path]) == Machine(0.5, 2 * 2**30)
-    (unit / "memory.max").write_text(f"{2**30}\n")
-    assert Machine.find([unit, tmp_path]) == Machine(0.5, 2**30)
+    assert Machine.find(ControlGroups(tmp_path)) == Machine(0.5, 2 * 2**30)
+    own = tmp_path / "own"
+    own.write_text("1:cpu:/other\n0::/system.slice/gate.service\n")
+    unit.mkdir(parents=True)
+    assert Machine.find(ControlGroups(tmp_path, own)) == Machine(
+        0.5, 2 * 2**30
+    )  # A container whose own group is mounted as the root.
+    (unit / "cpu.max").write_text("25000 100000\n")
+    (unit.parent / "memory.max").write_text(f"{2**30}\n")
+    assert Machine.find(ControlGroups(tmp_path, own)) == Machine(0.25, 2**30)
+    own.write_text("0::/../../gate\n")
+    assert Machine.find(ControlGroups(tmp_path, own)) == Machine(0.5, 2 * 2**30)
     assert count_workers(Settings(), Machine(64, 2 * 2**30)) == 5
     assert count_workers(Settings(), Machine(64, 2**29)) == 1
+
+
+def test_the_limits_of_a_container_with_control_groups_of_version_1_lower_the_number(tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    own.write_text("4:memory:/docker/abc\n3:cpu,cpuacct:/docker/abc\n1:name=systemd:/docker/abc\n")
+    cpu, memory = (tmp_path / name / "docker" / "abc" for name in ("cpu", "memory"))
+    for folder in (cpu, memory):
+        folder.mkdir(parents=True)
+    (tmp_path / "cpu" / "cpu.cfs_period_us").write_text("100000\n")
+    (tmp_path / "cpu" / "cpu.cfs_quota_us").write_text("-1\n")
+    (tmp_path / "memory" / "memory.limit_in_bytes").write_text(f"{2**63 - 4096}\n")
+    assert Machine.find(ControlGroups(tmp_path, own)) == Machine(usable_cores(), float(2**63 - 4096))
+    (cpu / "cpu.cfs_period_us").write_text("100000\n")
+    (cpu / "cpu.cfs_quota_us").write_text("25000\n")
+    (memory / "memory.limit_in_bytes").write_text(f"{2**30}\n")
+    assert Machine.find(ControlGroups(tmp_path, own)) == Machine(0.25, 2**30)
+    # In a container without a namespace of its own, its group is mounted as the root.
+    own.write_text("4:memory:/docker/gone\n3:cpu,cpuacct:/docker/gone\n")
+    (tmp_path / "cpu" / "cpu.cfs_quota_us").write_text("50000\n")
+    assert Machine.find(ControlGroups(tmp_path, own)) == Machine(0.5, float(2**63 - 4096))
 
 
 def test_shared_memory_belongs_to_one_process() -> None:

@@ -10,7 +10,7 @@ from training.evaluation.calibrate import (
     TEMPERATURES,
     CalibrationFindings,
     calibrate,
-    clopper_pearson,
+    exact_interval,
     fit_temperature,
     labelled,
     measure_calibration,
@@ -148,7 +148,7 @@ def test_equal_probabilities_share_a_bin_and_others_do_not_join_them() -> None:
     ],
 )
 def test_the_exact_interval_is_the_published_one(hits: int, total: int, low: float, high: float) -> None:
-    found = clopper_pearson(hits, total)
+    found = exact_interval(hits, total)
     assert (found.value, found.low, found.high) == pytest.approx((hits / total, low, high), abs=6e-5)
 
 

@@ -81,7 +81,7 @@ def test_floors_are_those_of_the_best_answer_to_drawn_labels(labelled: float) ->
     assert noise.entropy(wrong) == pytest.approx(-np.log(np.where(even, wrong, 1 - wrong)).mean(), abs=0.005)
 
 
-def test_accuracy_against_flipped_labels() -> None:
+def test_flipped_labels_lower_the_accuracy_that_is_seen() -> None:
     assert noise.seen_accuracy(1.0, 0.116) == pytest.approx(0.884)
     assert noise.seen_accuracy(0.5, 0.116) == pytest.approx(0.5)
 

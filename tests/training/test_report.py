@@ -28,7 +28,7 @@ from tests.support.models import card_text, model_of, write_model
 from training.data.dataset import Split, read_dataset
 from training.data.records import Manifest, Records, load_records, read_rows, write_records
 from training.errors import RecordsError
-from training.evaluation.calibrate import Values, calibrate, clopper_pearson
+from training.evaluation.calibrate import Values, calibrate, exact_interval
 from training.evaluation.certify import Promise, certify
 from training.evaluation.class_shares import risks_at_shares
 from training.evaluation.compare import Comparison, PairedResult, RunResult
@@ -425,7 +425,7 @@ def test_the_band_in_use_is_held_against_the_papers_on_both_splits(made: Made) -
     assert accepted is not None
     images = sum(made.card.data[0].images["calibration"].values())
     # Of the familiar images, as in all rows.
-    kept = share(clopper_pearson(accepted, images)).replace("\xa0", " ")
+    kept = share(exact_interval(accepted, images)).replace("\xa0", " ")
     assert f"calibration in use, {band} {accepted} {errors} {kept} " in text
     assert made.card.band.coverage == accepted / (images + UNFAMILIAR)
     assert text.count("in use, ") == text.count("the paper&#x27;s, 0.4 to 0.6") == 2
@@ -473,7 +473,7 @@ def test_doubtful_labels_studies_and_comparisons_are_shown_where_given(made: Mad
     assert "Wrong only with runs/&lt;two&gt;: 0 images; wrong only with runs/one: 2 (McNemar" in compared
 
 
-def test_it_can_be_repeated(made: Made) -> None:
+def test_report_names_everything_that_repeats_the_training(made: Made) -> None:
     text = section(made.page, "repeat")
     for written in (made.card.sha256, made.card.training.records, made.card.data[0].fingerprint, "Seed of the fit 3"):
         assert written in text

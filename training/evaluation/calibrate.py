@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 from scipy.optimize import minimize_scalar
-from scipy.special import betaincinv, expit
+from scipy.special import expit
 
+from common.statistics import clopper_pearson
 from gate.card import Interval
 from training.errors import DataError
 
@@ -154,11 +155,9 @@ def reliability(probability: Values, labels: Values, *, bins: int | None = None)
     return tuple(_bin(said[bin_of == index], glasses[bin_of == index]) for index in range(len(uppers)))
 
 
-def clopper_pearson(hits: int, total: int, *, confidence: float = 0.95) -> Interval:
-    """A share with its exact two-sided interval (C. J. Clopper and E. S. Pearson, 1934); `total` is at least 1."""
-    tail = (1 - confidence) / 2
-    low = float(betaincinv(hits, total - hits + 1, tail)) if hits else 0.0
-    high = float(betaincinv(hits + 1, total - hits, 1 - tail)) if hits < total else 1.0
+def exact_interval(hits: int, total: int) -> Interval:
+    """A share with its exact 95 % interval; `total` is at least 1."""
+    low, high = clopper_pearson(hits, total)
     return Interval(value=hits / total, low=low, high=high)
 
 
@@ -190,5 +189,5 @@ def _bin(said: Floats, glasses: Bools) -> ReliabilityBin:
         high=float(said.max()),
         images=len(said),
         mean_probability=float(said.mean()),
-        observed=clopper_pearson(int(glasses.sum()), len(glasses)),
+        observed=exact_interval(int(glasses.sum()), len(glasses)),
     )

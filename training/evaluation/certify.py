@@ -27,7 +27,7 @@ from scipy.special import betaincinv
 from gate import Band, Label
 from gate.card import Interval, TrueClass
 from training.errors import DataError
-from training.evaluation.calibrate import Bools, Finding, Floats, Values, clopper_pearson, labelled
+from training.evaluation.calibrate import Bools, Finding, Floats, Values, exact_interval, labelled
 from training.evaluation.raw_band import RawBand, probability_band
 
 # Shares of the proposing split's images of a label that the candidates accept: 80 % to 100 % in steps of 0.1 %.
@@ -208,7 +208,7 @@ def certify(
         band=band,
         accepted=int(kept.sum()),
         errors=int(wrong.sum()),
-        coverage=clopper_pearson(int(kept.sum()), total),
+        coverage=exact_interval(int(kept.sum()), total),
         classes={
             label: _class(label, tested[label], band=band, scores=scores, glasses=glasses, promise=promise)
             for label in Label

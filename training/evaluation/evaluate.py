@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from gate import Action, Band, Decision, Reason, decide
+from gate import Action, Band, Decision, Reason
 from gate.card import CardMetrics, CardText, DiscardedShares, Interval, ReferenceHistogram
 from gate.pixels import Pixels
 from gate.scorer import Score, Scorer
@@ -48,10 +48,8 @@ def score_images(scorer: Scorer, card: CardText, images: Pixels, *, batch: int =
     """Score images, uint8 `[N, S, S, 3]`, and decide about them, exactly as the service does."""
     starts = range(0, len(images), batch)
     scores = tuple(score for start in starts for score in scorer.score(images[start : start + batch]).each())
-    band, threshold = card.band.changed(), card.novelty_limit
-    decisions = tuple(
-        decide(score.probability, band, novelty=score.novelty, novelty_threshold=threshold) for score in scores
-    )
+    band = card.band.changed()
+    decisions = tuple(card.decide(score.probability, score.novelty, band=band) for score in scores)
     return GateScores(scores, decisions)
 
 

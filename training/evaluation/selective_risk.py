@@ -3,7 +3,7 @@
 import numpy as np
 
 from gate.card import Interval
-from training.evaluation.calibrate import Bools, Finding, Floats, Values, clopper_pearson, labelled
+from training.evaluation.calibrate import Bools, Finding, Floats, Values, exact_interval, labelled
 from training.evaluation.raw_band import RawBand
 
 
@@ -36,8 +36,8 @@ def selective_risk(logits: Values, labels: Values, raw_band: RawBand) -> Selecti
     return SelectiveRisk(
         accepted=accepted,
         errors=errors,
-        coverage=clopper_pearson(accepted, len(scores)),
-        risk=clopper_pearson(errors, accepted) if accepted else None,
+        coverage=exact_interval(accepted, len(scores)),
+        risk=exact_interval(errors, accepted) if accepted else None,
     )
 
 

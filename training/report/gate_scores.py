@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from gate import Decision, Label, decide
+from gate import Decision, Label
 from gate.card import Card
 from gate.pixels import Pixels
 from gate.scorer import Scorer
@@ -77,13 +77,7 @@ class CardGate:
         logits = [self._scorer.run(records.images[start : start + _BATCH])["glasses_logit"] for start in starts]
         labels = [Label.GLASSES if shown else Label.NO_GLASSES for shown in records.labels]
         expecting = tuple(
-            decide(
-                score.probability,
-                self.band,
-                novelty=score.novelty,
-                novelty_threshold=self._card.novelty_limit,
-                expected=label,
-            )
+            self._card.decide(score.probability, score.novelty, band=self.band, expected=label)
             for score, label in zip(judged.scores, labels, strict=True)
         )
         return LabelledScores(records, judged, np.concatenate(logits).astype(np.float64), expecting)

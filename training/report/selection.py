@@ -3,7 +3,7 @@
 import numpy as np
 
 from gate import Band, Reason
-from training.evaluation.calibrate import clopper_pearson
+from training.evaluation.calibrate import exact_interval
 from training.evaluation.certify import Certificate
 from training.evaluation.raw_band import RawBand
 from training.evaluation.selective_risk import SelectiveRisk, risk_coverage, selective_risk
@@ -88,8 +88,8 @@ def _titles(bands: dict[str, Band]) -> list[str]:
 
 def _of_certificate(found: Certificate) -> SelectiveRisk:
     """Return coverage and risk among the familiar images, which are those of all other rows and of the curves."""
-    risk = clopper_pearson(found.errors, found.accepted) if found.accepted else None
-    coverage = clopper_pearson(found.accepted, found.familiar)
+    risk = exact_interval(found.errors, found.accepted) if found.accepted else None
+    coverage = exact_interval(found.accepted, found.familiar)
     return SelectiveRisk(accepted=found.accepted, errors=found.errors, coverage=coverage, risk=risk)
 
 

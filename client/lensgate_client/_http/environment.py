@@ -6,6 +6,7 @@ httpx reads the same variables, but it fails to make a client if NO_PROXY lists 
 import ipaddress
 import re
 import ssl
+from importlib.util import find_spec
 from urllib.request import getproxies
 
 import httpx
@@ -24,7 +25,7 @@ def find_proxy(url: httpx.URL) -> httpx.Proxy | None:
     as `10.0.0.0/8`, and `*`.
 
     Raises:
-        ValueError: the variable is not the URL of a proxy.
+        ValueError: the variable is not the URL of a proxy, or of one that httpx lacks a package for.
     """
     found = getproxies()
     name = url.scheme if found.get(url.scheme) else "all"
@@ -32,10 +33,16 @@ def find_proxy(url: httpx.URL) -> httpx.Proxy | None:
     if not proxy or any(_is_listed(url, entry.strip().lower()) for entry in found.get("no", "").split(",")):
         return None
     try:
-        return httpx.Proxy(proxy if "://" in proxy else f"http://{proxy}")
+        made = httpx.Proxy(proxy if "://" in proxy else f"http://{proxy}")
     except (httpx.InvalidURL, ValueError) as error:
         reason = single_line(str(error), _MAX_REASON)
         raise ValueError(f"the variable {name.upper()}_PROXY is not the URL of a proxy: {reason}") from None
+    if made.url.scheme.startswith("socks") and find_spec("socksio") is None:
+        raise ValueError(
+            f"the variable {name.upper()}_PROXY names a SOCKS proxy, for which httpx needs another package: "
+            "pip install 'httpx[socks]', or list the host of the gate in NO_PROXY"
+        )
+    return made
 
 
 def describe_proxy(proxy: httpx.Proxy) -> str:

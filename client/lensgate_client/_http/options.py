@@ -16,6 +16,7 @@ _KEEP_ALIVE_SECONDS = 30.0
 """Shorter than in the gate and in common load balancers: the client should close an idle connection first."""
 
 _MAX_IDLE_CONNECTIONS = 32
+_MAX_PORT = 65_535
 _MAX_REASON = 300
 
 
@@ -76,7 +77,8 @@ def _check_url(url: str) -> httpx.URL:
         raise ValueError(f"{quoted(url)} is not a URL: {single_line(str(error), _MAX_REASON)}") from error
     if parsed.userinfo:
         raise ValueError("the URL contains a user name or a password: pass the token of the gate as token=")
-    if parsed.scheme not in ("http", "https") or not parsed.host or parsed.query or parsed.fragment:
+    is_port = parsed.port is None or 0 < parsed.port <= _MAX_PORT  # The system would take the rest of a larger one.
+    if parsed.scheme not in ("http", "https") or not (parsed.host and is_port) or parsed.query or parsed.fragment:
         raise ValueError(f"{quoted(url)} is not a URL of a gate, such as http://127.0.0.1:8000 or https://gate.example")
     return parsed
 

@@ -9,6 +9,14 @@ from lensgate_client.errors import DeadlineExceeded, GateError, GateUnreachable,
 
 _MAX_REASON = 300
 
+_REMEDIES = {
+    "CERTIFICATE_VERIFY_FAILED": "its certificate is not trusted: SSL_CERT_FILE names the file of its CA",
+    # Either of them, by the version of OpenSSL.
+    "WRONG_VERSION_NUMBER": "the port does not take TLS: use http://",
+    "RECORD_LAYER_FAILURE": "the port does not take TLS: use http://",
+}
+"""What to do about failures of a TLS handshake that do not pass by themselves."""
+
 _LOST_CONNECTION = re.compile("disconnected|closed connection")
 """Messages of httpcore and h11 for a connection that closed within a response; others are protocol violations."""
 
@@ -24,9 +32,8 @@ def transport_error(error: httpx.RequestError, proxy: httpx.Proxy | None = None)
         case httpx.ConnectError() | httpx.ConnectTimeout() | httpx.ProxyError():
             if proxy is not None:
                 text += f", {describe_proxy(proxy)}"
-            return GateUnreachable(
-                f"cannot connect to the gate at {origin(error.request.url)}, is it running? ({text})"
-            )
+            remedy = next((remedy for fault, remedy in _REMEDIES.items() if fault in reason), "is it running?")
+            return GateUnreachable(f"cannot connect to the gate at {origin(error.request.url)}, {remedy} ({text})")
         case httpx.TimeoutException():
             return DeadlineExceeded(f"the gate did not respond in time ({text})")
         case httpx.RemoteProtocolError() if not _LOST_CONNECTION.search(reason):

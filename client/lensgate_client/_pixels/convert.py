@@ -2,10 +2,10 @@
 
 from typing import Any
 
+import numpy as np
+
 from lensgate_client._pixels.frameworks import dtype_name, framework_of
 from lensgate_client.errors import BadImage
-
-_FLOATS = frozenset({"bfloat16", "float16", "float32", "float64"})
 
 
 def to_uint8(images: Any, *, low: float = -1.0, high: float = 1.0) -> Any:
@@ -26,8 +26,10 @@ def to_uint8(images: Any, *, low: float = -1.0, high: float = 1.0) -> Any:
     """
     if not low < high:
         raise ValueError(f"low must be less than high: {low} >= {high}")
+    if isinstance(images, np.ndarray):
+        images = np.asarray(images)  # Arithmetic on masked arrays leaves other values behind the mask.
     framework = framework_of(images)
-    if framework is None or (dtype := dtype_name(images)) not in _FLOATS:
+    if framework is None or "float" not in (dtype := dtype_name(images)):
         kind = type(images).__name__ if framework is None else dtype
         raise BadImage(f"to_uint8 takes floating-point tensors of NumPy, CuPy, JAX, PyTorch or TensorFlow, not {kind}")
     scale = 255.0 / (high - low)

@@ -62,6 +62,8 @@ def _check_text(text: str, length: int | None = None) -> None:
 
 
 def _read(path: str) -> bytes:
+    if not path:
+        raise OSError(0, f"the path is empty: {_ALTERNATIVES}")
     file = Path(path)
     status = file.stat()
     if stat.S_ISDIR(status.st_mode):

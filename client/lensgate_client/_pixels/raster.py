@@ -21,7 +21,9 @@ _CONVERSIONS = {
     **dict.fromkeys(("int8", "int16", "int32", "int64", "uint32", "uint64"), _FROM_BYTE_RANGE),
     "uint16": ": if its values are from 0 to 65535, pass (array >> 8).astype('uint8')",
     "bool": ": pass array.astype('uint8') * 255",
+    "string": ": if it is an encoded file, pass its bytes, tensor.numpy()",
 }
+_ENCODED_FILE = ". If it is an encoded file, pass its bytes, array.tobytes()"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,12 +88,15 @@ def create_shrink_executor() -> ThreadPoolExecutor:
 
 def is_tensor(image: object) -> bool:
     """Return whether `image` has a shape and an element type, as arrays and tensors have."""
-    return hasattr(image, "shape") and hasattr(image, "dtype")
+    try:
+        return hasattr(image, "shape") and hasattr(image, "dtype")
+    except Exception:  # Nested tensors of PyTorch raise RuntimeError.
+        return False
 
 
 def is_batch(image: Any) -> bool:
-    """Return whether `image` is a batch of images."""
-    return is_tensor(image) and len(image.shape) == 4
+    """Return whether `image` is a batch of images; a symbolic tensor may have no number of images."""
+    return is_tensor(image) and len(image.shape) == 4 and image.shape[0] is not None
 
 
 def count_images(image: Any) -> int:
@@ -114,8 +119,20 @@ def open_raster(tensor: Any) -> Raster:
     The axis of length 3 is the colour axis: the last one, or the one before rows and columns.
 
     Raises:
-        BadImage: the element type, the shape or the framework is not supported.
+        BadImage: the element type, the shape or the framework is not supported, or the tensor holds no dense values.
     """
+    try:
+        return _open(tensor)
+    except (BadImage, MemoryError):
+        raise
+    except Exception as error:  # Sparse, ragged, symbolic and deleted tensors raise many types.
+        kind = truncated(type(tensor).__name__, 80)
+        raise BadImage(
+            f"the pixels of a {kind} cannot be read: {truncated(str(error), 200)}. Pass a dense tensor that has values"
+        ) from error
+
+
+def _open(tensor: Any) -> Raster:
     shape = tuple(int(edge) for edge in tensor.shape)
     _check_dtype(dtype_name(tensor))
     channels_first = _has_channels_first(shape)
@@ -145,12 +162,14 @@ def _has_channels_first(shape: tuple[int, ...]) -> bool:
 
 
 def _shape_hint(shape: tuple[int, ...]) -> str:
-    """Return a hint for converting an image with another number of channels."""
+    """Return a hint for converting an image with another number of channels, or a file."""
     if len(shape) in (3, 4) and 0 not in shape:
         if 4 in (shape[-1], shape[-3]):
             return ". For alpha over black, as the gate renders files, pass Image.fromarray(array) of [H, W, 4]"
         if 1 in (shape[-1], shape[-3]):
             return ". Repeat the channel: numpy.repeat(array, 3, axis)"
+    if len(shape) == 1 or (len(shape) == 2 and 1 in shape):
+        return _ENCODED_FILE
     return ". Repeat the grey channel: numpy.stack([array] * 3, axis=-1)" if len(shape) == 2 else ""
 
 
@@ -162,6 +181,6 @@ def _locate(tensor: Any) -> tuple[Any, Framework | None]:
     if framework is None:
         raise BadImage(
             f"a {type(tensor).__name__} is not a tensor of NumPy, CuPy, JAX, PyTorch, TensorFlow or the array API "
-            "standard"
+            "standard: pass numpy.asarray(image)"
         )
     return tensor, framework

@@ -89,16 +89,14 @@ class FilterRun:
         """Count one image."""
         self.stats.count(outcome)
 
+    @property
     def is_complete(self) -> bool:
-        """Return whether enough images are accepted.
+        """Whether enough images are accepted."""
+        return self.stats.accepted == self._wanted
 
-        Raises:
-            GaveUp: they are not, and a limit is exceeded.
-        """
-        if self.stats.accepted == self._wanted:
-            return True
+    def check_limits(self) -> None:
+        """Raise GaveUp if a limit is exceeded."""
         self._limits.check(self.stats)
-        return False
 
     def end(self) -> None:
         """Handle the end of the samples; raise GaveUp if images are missing."""

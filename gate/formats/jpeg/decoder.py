@@ -1,8 +1,9 @@
 """Decode JPEG files strictly: damage is an error, where libjpeg alone would fill it with grey and continue.
 
 libjpeg-turbo's TurboJPEG interface (simplejpeg) turns libjpeg's warnings into errors, and decodes nearly every file.
-It also warns of harmless things: a broken ICC profile, bytes between segments, zeros before a restart marker. It
-therefore receives only the segments that pixels depend on and, if it still fails, the file again without that padding.
+It also warns of harmless things: a broken ICC profile, bytes between segments, an unknown version of JFIF, parameters
+that a sequential scan does not use, zeros before a restart marker. It therefore receives only the segments that pixels
+depend on, with values that it knows, and, if it still fails, the file again without that padding.
 Files with sampling factors that it does not support go to `gate.formats.jpeg.sampling`.
 
 Colour: pixels are taken as stored. ICC profiles are not applied. JFIF and Adobe markers decide between RGB, YCbCr, CMYK
@@ -18,7 +19,7 @@ from PIL import Image
 
 from gate.averaging import DecodedImage
 from gate.errors import UnsupportedImage
-from gate.formats.jpeg.header import Frame, read_jpeg_header
+from gate.formats.jpeg.header import Frame, read_jpeg_header, read_scans
 from gate.formats.jpeg.padding import without_padding
 from gate.formats.jpeg.sampling import decode_unnamed_sampling
 from gate.types import ImageBytes, Pixels
@@ -39,7 +40,7 @@ def decode_jpeg(data: ImageBytes, edge: int) -> DecodedImage:
         ValueError, OSError: the file is damaged.
     """
     head = read_jpeg_header(data)
-    jpeg = head.without_metadata(data)
+    jpeg = head.without_metadata(head.with_known_scans(data, read_scans(data, head)))
     if head.frame.is_lossless:
         return _decode_lossless(jpeg, head.frame)
     if not _is_named(head.frame, jpeg):

@@ -6,7 +6,7 @@ segments, scans and padding bytes is limited.
 
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from gate.errors import CorruptImage, UnsupportedImage
@@ -18,6 +18,7 @@ JPEG_SIGNATURE = b"\xff\xd8\xff"
 # Start-of-frame markers hold the size; C4, C8 and CC share the range but are tables and extensions. F7 is JPEG-LS.
 _START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC} | {0xF7}
 _LOSSLESS_FRAME = 0xC3
+_SEQUENTIAL_FRAMES = frozenset({0xC0, 0xC1, 0xC9})
 _DECODED_FRAMES = frozenset({0xC0, 0xC1, 0xC2, _LOSSLESS_FRAME, 0xC9, 0xCA})
 _ARITHMETIC_FRAMES = frozenset({0xC9, 0xCA})
 _START_OF_IMAGE, _END_OF_IMAGE, _START_OF_SCAN, _RESTART_INTERVAL = 0xD8, 0xD9, 0xDA, 0xDD
@@ -26,10 +27,15 @@ _APP0, _APP1, _APP14, _APP15, _COMMENT = 0xE0, 0xE1, 0xEE, 0xEF, 0xFE
 # libjpeg infers the colour space from these two application segments.
 _COLOUR_SEGMENTS = {_APP0: (b"JFIF\x00", 14), _APP14: (b"Adobe", 12)}
 """Marker -> beginning of the body, and the least length with which libjpeg reads it. Pillow refuses a shorter JFIF."""
+_JFIF_VERSION, _KNOWN_VERSION = 9, b"\x01\x01"
+"""Offset of the version in a JFIF segment, and one that libjpeg knows: it warns of a first number other than 1."""
 _ADOBE_TRANSFORM = 15
 """Offset of the colour transform in an Adobe segment."""
 _ADOBE_TRANSFORMS = {3: (0, 1), 4: (0, 2)}
 """Components -> transforms that libjpeg knows; it warns of any other, and assumes the last of these."""
+_SEQUENTIAL_SCAN = b"\x00\x3f\x00"
+"""End of the header of each sequential scan: all coefficients, all bits. Phones write other values, of which libjpeg
+warns and which it ignores."""
 _XMP_PREFIX = b"http://ns.adobe.com/xap/1.0/\x00"
 _CHANNELS = (1, 3, 4)
 
@@ -45,6 +51,8 @@ _MAX_PADDING = 4_096
 # many blocks take at most a second. Ten scans of 4096 x 4096 pixels without subsampling have 3.7 million.
 _MAX_SCANS = 100
 _MAX_BLOCKS = 12_000_000
+_MAX_ARITHMETIC_BLOCKS, _MAX_ARITHMETIC_BYTES = 6_000_000, 5_000_000
+"""Limits with arithmetic coding, which takes up to 0.2 µs a block and 0.15 µs a byte."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +68,11 @@ class Frame:
     def is_lossless(self) -> bool:
         """Whether samples are predicted from their neighbours, without a DCT that could shrink the image."""
         return self.marker == _LOSSLESS_FRAME
+
+    @property
+    def is_sequential(self) -> bool:
+        """Whether each scan holds whole coefficients, unlike those of progressive files."""
+        return self.marker in _SEQUENTIAL_FRAMES
 
     @property
     def shrinks_evenly(self) -> bool:
@@ -118,21 +131,38 @@ class JpegHeader:
     def without_metadata(self, data: ImageBytes) -> ImageBytes:
         """Return the file without metadata and without bytes between segments; `data` itself if it has neither.
 
-        An unknown transform in an Adobe segment becomes the one that libjpeg assumes for it.
+        An unknown transform in an Adobe segment becomes the one that libjpeg assumes for it, and an unknown version of
+        JFIF one that it knows.
         """
         view = memoryview(data)
         found = [view[start:end] for start, end in self.needed]
-        known = [_with_known_transform(segment, self.frame) for segment in found]
+        known = [_with_known_values(segment, self.frame) for segment in found]
         if known == found and sum(map(len, found)) == self.scan - 2:
             return data
         return b"".join([b"\xff\xd8", *known, view[self.scan :]])
 
+    def with_known_scans(self, data: ImageBytes, scans: Sequence[Scan]) -> ImageBytes:
+        """Return the file with the parameters that sequential scans must have; `data` itself if they do."""
+        ends = [scan.start for scan in scans if self.frame.is_sequential]
+        if all(data[end - 3 : end] == _SEQUENTIAL_SCAN for end in ends):
+            return data
+        known = bytearray(data)
+        for end in ends:
+            known[end - 3 : end] = _SEQUENTIAL_SCAN
+        return bytes(known)
 
-def _with_known_transform(segment: memoryview, frame: Frame) -> memoryview | bytes:
-    transforms = _ADOBE_TRANSFORMS.get(len(frame.components), ())
-    if segment[1] != _APP14 or not transforms or segment[_ADOBE_TRANSFORM] in transforms:
-        return segment
-    return bytes(segment[:_ADOBE_TRANSFORM]) + bytes([transforms[-1]]) + bytes(segment[_ADOBE_TRANSFORM + 1 :])
+
+def _with_known_values(segment: memoryview, frame: Frame) -> memoryview | bytes:
+    marker, transforms = segment[1], _ADOBE_TRANSFORMS.get(len(frame.components), ())
+    if marker == _APP0 and segment[_JFIF_VERSION] != _KNOWN_VERSION[0]:
+        return _replaced(segment, _JFIF_VERSION, _KNOWN_VERSION)
+    if marker == _APP14 and transforms and segment[_ADOBE_TRANSFORM] not in transforms:
+        return _replaced(segment, _ADOBE_TRANSFORM, bytes([transforms[-1]]))
+    return segment
+
+
+def _replaced(segment: memoryview, start: int, value: bytes) -> bytes:
+    return bytes(segment[:start]) + value + bytes(segment[start + len(value) :])
 
 
 def with_size(segment: bytes, frame: Frame, size: tuple[int, int]) -> bytes:
@@ -174,11 +204,12 @@ def read_scans(data: ImageBytes, head: JpegHeader) -> list[Scan]:
 
     Raises:
         CorruptImage: there are too many scans, or a component is in none.
+        UnsupportedImage: arithmetic coding would take too long.
         struct.error, IndexError: the header of a scan ends early.
     """
     first = _read_scan(data, head.scan, head.restart_interval)
     scans = [first, *_later_scans(data, first)]
-    _check_scans(head.frame, scans)
+    _check_scans(head.frame, scans, len(data) - first.start)
     return scans
 
 
@@ -214,12 +245,19 @@ def _later_scans(data: ImageBytes, first: Scan) -> Iterator[Scan]:
     raise CorruptImage(f"the jpeg has more than {_MAX_SCANS} scans: no encoder writes so many")
 
 
-def _check_scans(frame: Frame, scans: list[Scan]) -> None:
+def _check_scans(frame: Frame, scans: list[Scan], size: int) -> None:
+    """Check scans whose coded data has up to `size` bytes."""
     missing = {component for component, _, _ in frame.components} - {id_ for scan in scans for id_ in scan.components}
     if missing:
         raise CorruptImage("the jpeg ends before the scan of its last component: it is incomplete")
-    if sum(frame.blocks(scan.components) for scan in scans) > _MAX_BLOCKS:
+    limit = _MAX_ARITHMETIC_BLOCKS if frame.is_arithmetic else _MAX_BLOCKS
+    if sum(frame.blocks(scan.components) for scan in scans) > limit:
         raise CorruptImage(f"the jpeg has {len(scans)} scans at this size: no encoder writes so many")
+    if frame.is_arithmetic and size > _MAX_ARITHMETIC_BYTES:
+        raise UnsupportedImage(
+            f"the jpeg has {size:,} bytes of arithmetic coding, and above {_MAX_ARITHMETIC_BYTES:,} takes too long to "
+            "decode: save it with Huffman coding"
+        )
 
 
 def _segments(data: ImageBytes, position: int) -> Iterator[tuple[int, int, int]]:

@@ -123,7 +123,9 @@ def parse_png(data: ImageBytes) -> ParsedPng:
         elif kind in (b"PLTE", b"tRNS"):
             _add_table(tables, kind, _checked(view, kind, start, end))
         elif not (kind.isalpha() and kind[:1].islower()):
-            raise CorruptImage(f"the png has a chunk {kind!r} that is critical and unknown")
+            raise CorruptImage(
+                f"the png has a chunk {kind!r} before its pixels that may not be skipped: encode it again"
+            )
     if not stream:
         raise CorruptImage("the png is damaged or incomplete: there is no whole IDAT chunk")
     return _parsed(data, tables, stream)

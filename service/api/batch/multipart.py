@@ -12,7 +12,7 @@ from python_multipart.multipart import parse_options_header
 from common.webdataset import distinct
 from service.api.batch.upload_events import ImageEnd, ImageStart, RefusedImage, UploadEvent
 from service.errors import MalformedRequest
-from service.http.framing import repeated_parameter
+from service.http.framing import parameter_names, repeated_parameter
 
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
@@ -153,10 +153,14 @@ class FormParser:
                 f"a Content-Disposition has more than {_MAX_PARAMETERS} parameters: name and filename are enough"
             )
         _, options = parse_options_header(disposition)
-        if (name := options.get(b"filename")) is not None:
-            return distinct(name.decode("utf-8", "surrogateescape"))
-        if b"filename*" in disposition.lower():
-            return distinct(_extended_name(disposition))
+        plain = options.get(b"filename")
+        if any(name.startswith("filename*") for name in parameter_names(disposition)):
+            extended = _extended_name(disposition)
+            # Preferred by RFC 6266: a plain name beside it is an approximation in ASCII, or from .NET an encoded word.
+            if extended or plain is None:
+                return distinct(extended)
+        if plain is not None:
+            return distinct(plain.decode("utf-8", "surrogateescape"))
         if self._lower(_TYPE).startswith((b"image/", b"application/octet-stream")):
             return ""
         field = _text(options.get(b"name", b""))
@@ -176,7 +180,8 @@ class FormParser:
                 f"the Content-Encoding {_text(encoding)[:40]!r} of a part is not supported: send the file uncompressed"
             )
             return MalformedRequest(text)
-        if kind.startswith(b"multipart/"):
+        # Without a boundary it is a wrong type of a file, as KNIME and callers of Python's requests give it.
+        if kind.startswith(b"multipart/") and b"boundary" in kind:
             return MalformedRequest("nested forms are not supported: send each image as a part of its own")
         return None
 
@@ -200,12 +205,13 @@ def _text(name: bytes) -> str:
 
 
 def _extended_name(disposition: bytes) -> str:
-    """Decode `filename*=utf-8''...`, which RFC 7578 forbids and older clients send instead of `filename`."""
+    """Decode `filename*=utf-8''...`, which RFC 7578 forbids and many clients send; return "" if it is unreadable."""
     message = Message()
     try:
         message["Content-Disposition"] = disposition.decode("latin-1")
-        name = message.get_param("filename", "", header="Content-Disposition")
-    except (TypeError, ValueError):  # Such as `filename*` beside `filename*0`, which the parser cannot put in order.
+        # It comes behind a plain `filename`, wherever that stands in the header.
+        name = [value for key, value in message.get_params([], "Content-Disposition") if key.lower() == "filename"][-1]
+    except (IndexError, TypeError, ValueError):  # Such as `filename*` beside `filename*0`, which have no order.
         return ""
     if isinstance(name, tuple) and (name[0] or "us-ascii").lower() not in _CHARSETS:
         return ""

@@ -28,9 +28,6 @@ from service.timings import Stages, show_duration
 
 BATCH = "/v1/decisions/batch"
 
-LINGER_SECONDS = 1.0
-"""Time to read the rest of the upload after the last line: closing on unread bytes would lose that line."""
-
 _WATCH_SECONDS = 0.1
 
 log = logging.getLogger(__name__)
@@ -124,9 +121,8 @@ class BatchSession:
             await self._write({"error": error_line(self.fault, None).body["error"]})
         ignored = {"ignored": self.ignored} if self.ignored else {}
         await self._write({"summary": self.counts | ignored})
-        await self._upload.discard(LINGER_SECONDS)
         await self._send({"type": "http.response.body", "body": b"", "more_body": False})
-        # A caller that does not read would keep the connection open.
+        # A caller that does not read, or does not stop sending, would keep the connection open.
         asyncio.get_running_loop().call_later(self._patience, self._connection.abort)
 
     async def _read(self, group: asyncio.TaskGroup) -> None:
@@ -171,7 +167,9 @@ class BatchSession:
         try:
             with CountRefusals(self._runtime.metrics), self._runtime.runner as runner:
                 async with asyncio.timeout(self._timeout):
-                    context = RequestContext(runner, permit, started + self._timeout, stages)
+                    context = RequestContext(
+                        runner=runner, permit=permit, deadline=started + self._timeout, stages=stages
+                    )
                     image = replace(self._image, identity=identity)
                     decided = await self._runtime.pipeline.decide_file(context, body, image)
         except TimeoutError:

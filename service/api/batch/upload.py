@@ -1,7 +1,6 @@
 """Read an upload whose caller has to keep a minimum rate."""
 
 import asyncio
-import contextlib
 import time
 
 from starlette.types import Receive
@@ -44,10 +43,3 @@ class UploadReader:
         body: bytes = message.get("body", b"")
         self._pace.count(time.monotonic() - began, len(body))
         return body
-
-    async def discard(self, seconds: float) -> None:
-        """Read and discard the rest, for `seconds` at most."""
-        with contextlib.suppress(TimeoutError, ClientGone, DeadlineExceeded):
-            async with asyncio.timeout(seconds):
-                while not self.is_complete:
-                    await self.part(seconds)

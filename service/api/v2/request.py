@@ -1,7 +1,6 @@
 """Parse an inference request. Pure: no HTTP, no model."""
 
 import json
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,6 +14,7 @@ from gate.pixels import Pixels
 from service.api.v2.schemas import InferenceHead, InputParameters, InputTensor, OutputParameters, validate
 from service.api.v2.tensors import InputData
 from service.errors import BodyTooLarge, MalformedRequest
+from service.http.json_body import unique_members
 from service.inference.payload import Payload
 
 MAX_JSON_BYTES = 2 * 2**20
@@ -202,7 +202,7 @@ def _check_members_are_unique(text: bytes, head: dict[str, Any]) -> None:
     if text.count(b":") == _count_members(head):
         return
     try:
-        json.loads(text, object_pairs_hook=_unique)
+        json.loads(text, object_pairs_hook=unique_members)
     except (RecursionError, ValueError) as error:  # Deeper, or with longer numbers, than this parser accepts.
         raise MalformedRequest("the request must have less nesting and shorter numbers") from error
 
@@ -220,14 +220,6 @@ def _count_members(head: dict[str, Any]) -> int:
 def _count_parameters(owner: dict[str, Any]) -> int:
     parameters = owner.get("parameters")
     return len(parameters) if isinstance(parameters, dict) else 0
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        (repeated, _), *_ = Counter(name for name, _ in pairs).most_common(1)
-        raise MalformedRequest(f"{repeated[:64]!r} is repeated in one object of the request: send it once")
-    return found
 
 
 def _cut(inputs: Sequence[InputTensor], binary: memoryview) -> list[memoryview]:

@@ -2,7 +2,6 @@
 
 from typing import TypeVar
 
-import orjson
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
 
@@ -13,6 +12,7 @@ from service.api.v2.schemas import RegionRegistration, RepositoryQuery, validate
 from service.api.v2.shared_memory import SharedMemoryRegions
 from service.api.v2.statistics import Statistics
 from service.errors import MalformedRequest, NotFound, NotReady
+from service.http.json_body import read_json
 from service.http.openapi import describe_body, describe_problems
 from service.http.request_body import read_small
 from service.http.responses import json_response
@@ -170,6 +170,6 @@ async def _read_json(request: Request, kind: type[_Body]) -> _Body:
     """Read a small JSON body; an empty one is an empty object."""
     body = await read_small(request, limit=_SMALL_BODY, seconds=_SMALL_BODY_SECONDS)
     try:
-        return validate(kind, orjson.loads(body) if body else {})
-    except orjson.JSONDecodeError as error:
+        return validate(kind, read_json(body) if body else {})
+    except (ValueError, RecursionError) as error:
         raise MalformedRequest(f"the body is not JSON: {error}") from error

@@ -116,7 +116,8 @@ class InputData:
 
     def _wrong_length(self, data: memoryview) -> MalformedRequest:
         return MalformedRequest(
-            f"the {len(data):,} bytes of {self.name} must be {self.count:,} elements, each after its length in 4 bytes"
+            f"the {len(data):,} bytes of {self.name} must be the elements of its shape, {self.count:,} in all, each "
+            "after its length in 4 bytes, little-endian"
         )
 
 

@@ -1,6 +1,7 @@
 """Sends the head of an answer together with the body behind it: one system call and one packet instead of two."""
 
 import asyncio
+from collections.abc import Callable
 
 _CONTINUE = b"HTTP/1.1 100 "
 
@@ -13,12 +14,16 @@ class HeadWriter(asyncio.Transport):
     Args:
         transport: of the connection.
         loop: the event loop.
+        close: closes the connection, or decides to keep it open for the rest of the request.
     """
 
-    __slots__ = ("_head", "_is_sent", "_loop", "_transport")
+    __slots__ = ("_close", "_head", "_is_sent", "_loop", "_transport")
 
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop, close: Callable[[], object]
+    ) -> None:
         super().__init__()
+        self._close = close
         self._loop = loop
         self._transport = transport
         self._head = b""
@@ -43,7 +48,7 @@ class HeadWriter(asyncio.Transport):
     def close(self) -> None:
         """Send what is held, then close."""
         self.flush()
-        self._transport.close()
+        self._close()
 
     def is_closing(self) -> bool:
         """Return whether the connection is closing."""

@@ -56,6 +56,7 @@ class GateProtocol(HttpToolsProtocol):
     _writer: HeadWriter
     _tail = b""  # The last parsed bytes: the end of a head may be split.
     _is_half_closed = False
+    _is_shut_down = False
 
     def __init__(self, *given: Any, connections: Connections, max_header_bytes: int, **named: Any) -> None:
         super().__init__(*given, **named)
@@ -113,9 +114,9 @@ class GateProtocol(HttpToolsProtocol):
         while self._parsed < len(data) and not self._is_answering():
             start, self._parsed = self._parsed, self._find_end(data, self._parsed)
             self._parse(view[start : self._parsed])
-            if self.transport.get_protocol() is not self:
+            if self.transport.get_protocol() is not self or self.transport.is_closing():
                 self._unparsed = b""
-                return  # The request was refused.
+                return  # The request was refused, or was the last one.
             self._tail = (self._tail + data[max(start, self._parsed - 3) : self._parsed])[-3:]
         if self._parsed < len(data):
             self._keep_unparsed()
@@ -203,12 +204,14 @@ class GateProtocol(HttpToolsProtocol):
         except (MalformedRequest, ExpectationFailed) as error:
             self._fault = error
             raise
+        if self.parser.get_http_version() == "1.0":
+            self.expect_100_continue = False  # Its callers take an interim answer for the final one.
         self._is_silent = False
         self._is_head_complete = True
         self._stop_waiting()
         self._all.begin(self)
         super().on_headers_complete()
-        self.cycle.transport = self._writer = HeadWriter(self.transport, self.loop)
+        self.cycle.transport = self._writer = HeadWriter(self.transport, self.loop, self._close_answered)
 
     def on_message_begin(self) -> None:
         """Start a request and attach the connection to its state."""
@@ -233,6 +236,9 @@ class GateProtocol(HttpToolsProtocol):
         if self.cycle.response_complete:
             self.cycle.more_body = False
             self._stop_waiting()
+            if not self.cycle.keep_alive:
+                self.transport.close()
+                return
             self._all.rest(self)
         super().on_message_complete()
 
@@ -244,7 +250,10 @@ class GateProtocol(HttpToolsProtocol):
             return
         self.cycle.body.clear()  # Frees the beginning of a refused body before the next request.
         if self.cycle.more_body:
-            self._close_after(DISCARD_SECONDS)
+            self._all.rest(self)  # Its answer is sent: whoever sends no body must not take the place of others.
+            self._close_after(CLOSE_SECONDS if self._is_shut_down else DISCARD_SECONDS)
+            if not self.cycle.keep_alive and self.transport.can_write_eof():
+                self.transport.write_eof()  # The caller may read to the end of the connection.
             if self._length is not None:
                 self.transport.set_protocol(BodyDiscarder(self, self._length - self._seen))
         elif self._unparsed:
@@ -252,6 +261,11 @@ class GateProtocol(HttpToolsProtocol):
             self.loop.call_soon(self._resume)
         else:
             self._all.rest(self)
+
+    def _close_answered(self) -> None:
+        """Close, unless the caller still sends its body: closing on unread bytes would lose the answer."""
+        if not (self.cycle.response_complete and self.cycle.more_body):
+            self.transport.close()
 
     def _resume(self) -> None:
         if self.transport.is_closing():
@@ -290,11 +304,13 @@ class GateProtocol(HttpToolsProtocol):
             self.cycle.keep_alive = False
             self.flow.pause_reading()
             if isinstance(reader := self.transport.get_protocol(), ZeroCopyBodyReader):
+                self._seen = (self._length or 0) - reader.length
                 reader.release()
             self.transport.set_protocol(self)
 
     def shutdown(self) -> None:
         """Close once idle; over TLS without waiting long for the caller's close notification."""
+        self._is_shut_down = True
         super().shutdown()
         if self.scheme == "https" and self.transport.is_closing():
             self.loop.call_later(CLOSE_SECONDS, self.transport.abort)

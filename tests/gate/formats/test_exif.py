@@ -73,8 +73,16 @@ def test_a_count_larger_than_the_block_does_not_hide_the_tag() -> None:
     assert read_orientation(block("<", SIX_LITTLE, count=65_535)) == 6
 
 
-def test_the_prefix_may_stand_before_the_block() -> None:
-    assert read_orientation(EXIF_PREFIX + block("<", SIX_LITTLE)) == 6
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_the_prefix_may_stand_before_the_block(count: int) -> None:
+    exif = EXIF_PREFIX * count + block("<", SIX_LITTLE)
+    assert read_orientation(exif) == 6
+
+
+def test_many_prefixes_are_skipped_at_once() -> None:
+    start = time.process_time()
+    assert read_orientation(EXIF_PREFIX * 2_000_000 + block("<", SIX_LITTLE)) == 6
+    assert time.process_time() - start < 1
 
 
 @pytest.mark.parametrize("cut", [0, 9, 30, 40_008])

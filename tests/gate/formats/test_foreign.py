@@ -16,7 +16,8 @@ from gate import read_pixels
 from gate.errors import UnsupportedImage
 from tests.support.images import encode, portrait
 
-FACE = portrait(64)
+EDGE = 64
+FACE = portrait(EDGE)
 PNG, JPEG, WEBP = (encode(FACE, kind) for kind in ("PNG", "JPEG", "WEBP"))
 FORM = (
     b'--x1\r\nContent-Disposition: form-data; name="f"; filename="a.png"\r\n'
@@ -63,6 +64,7 @@ WRAPPED = {
     "URL-encoded form": (b"image=data%3Aimage%2Fpng%3Bbase64%2CiVBORw0KGgo", "URL-encoded", "raw body"),
     "URL": (b"https://example.org/a.png", "a URL", "not fetched"),
     "object URL": (b"s3://bucket/a.webp\n", "a URL", "not fetched"),
+    "Git LFS": (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n", "LFS pointer", "git lfs pull"),
     "path": (b"faces/one.jpg\n", "name of a file", "--data-binary"),
     "curl's at sign": (b"@faces/one.png", "name of a file", "--data-binary"),
     "HTML": (b"<!DOCTYPE html><html><body>404</body></html>", "HTML", "PNG, JPEG or WebP"),
@@ -96,6 +98,8 @@ WRAPPED = {
     "line ends changed": (PNG.replace(b"\r\n", b"\n"), "altered as text", "binary mode"),
     "blank before it": (b"\n" + PNG, "before it", "file alone"),
     "byte order mark before it": (b"\xef\xbb\xbf" + JPEG, "before it", "file alone"),
+    "pixels": (np.asarray(FACE).tobytes(), f"levels of {EDGE} x {EDGE} pixels", "tensor"),
+    "RGBA pixels that are printable": (b"0123" * EDGE**2, f"levels of {EDGE} x {EDGE} pixels", "tensor"),
     "noise": (b"\x01\x02\x03\x04" * 40, "not a PNG", "PNG, JPEG or WebP"),
 }
 
@@ -111,8 +115,8 @@ def test_the_type_of_other_data_is_named(name: str) -> None:
 
 @pytest.mark.parametrize("start", [b"", b"<", b"[", b"data:", b" ", b"a=", b"<?xml", b"<!--", b"http://", b"--"])
 @pytest.mark.parametrize("filling", [b" ", b"<", b"-", b"a", b"\xff", b"\x00", b"<!--", b"%"])
-def test_the_name_depends_on_the_first_bytes_only(start: bytes, filling: bytes) -> None:
-    short, long = start + filling * 700, start + filling * 4_000_000
+def test_the_name_depends_on_the_first_bytes_and_the_length_only(start: bytes, filling: bytes) -> None:
+    short, long = start + filling * 700, start + filling * 4_000_003
     texts = []
     for data in (short, long):
         with pytest.raises(UnsupportedImage) as raised:

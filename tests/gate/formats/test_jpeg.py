@@ -11,9 +11,8 @@ import pytest
 from PIL import Image
 
 from gate import area_average, read_pixels
-from gate.errors import CorruptImage, ImageError, UnsupportedImage
+from gate.errors import CorruptImage, ImageError, ImageTooLarge, UnsupportedImage
 from gate.formats.jpeg.header import coded_intervals, read_jpeg_header, read_scans
-from gate.header import read_header
 from tests.support.images import Pixels, encode, portrait
 from tests.support.jpegs import (
     ADOBE_PLAIN,
@@ -61,6 +60,16 @@ def with_segments(data: bytes, *extra: Segment) -> bytes:
     return join([parts[0], *extra, *parts[1:]], coded)
 
 
+def scan_by_scan() -> bytes:
+    """A sequential JPEG with a scan for each component."""
+    parts, _ = segments(sampled_jpeg(PLANES, NAMED[0]))
+    scans = b""
+    for number, plane in enumerate(PLANES, 1):
+        _, coded = segments(sampled_jpeg([plane], ((1, 1),)))
+        scans += segment(0xDA, bytes([1, number, 0]) + b"\x00\x3f\x00") + coded[:-2]
+    return join(parts[:-1], scans + b"\xff\xd9")
+
+
 def icc(number: int, count: int, body: bytes = b"x" * 128) -> Segment:
     return 0xE2, b"ICC_PROFILE\x00" + bytes([number, count]) + body
 
@@ -99,6 +108,38 @@ def test_an_unknown_colour_transform_is_the_usual_one(mode: str, extra: tuple[Se
     planes = planes_of(FACE, mode)
     adobe = (0xEE, ADOBE_PLAIN[:-1] + bytes([transform]))
     assert_read_as_by_pillow(sampled_jpeg(planes, ((1, 1),) * len(planes), extra=(*extra, adobe)))
+
+
+@pytest.mark.parametrize("version", [b"\x00\x00", b"\x00\x02", b"\x01\x63", b"\x02\x01", b"\x03\x00"], ids=bytes.hex)
+def test_any_version_of_jfif_is_read(version: bytes) -> None:
+    segment = (0xE0, JFIF[:5] + version + JFIF[7:])
+    data = sampled_jpeg(PLANES, NAMED[0], extra=[segment])
+    assert np.array_equal(read_pixels(data, SIZE), read_pixels(sampled_jpeg(PLANES, NAMED[0]), SIZE))
+
+
+@pytest.mark.parametrize("parameters", ["000000", "003f01", "013f00", "004000", "ffffff"])
+@pytest.mark.parametrize(
+    "sound",
+    [
+        pytest.param(PLAIN, id="baseline"),
+        pytest.param(sampled_jpeg(PLANES, NAMED[0], restart=3), id="restart markers"),
+        pytest.param(sampled_jpeg(PLANES, ODD[0]), id="odd sampling"),
+        pytest.param(scan_by_scan(), id="a scan for each component"),
+    ],
+)
+def test_parameters_that_a_sequential_scan_does_not_use_are_ignored(sound: bytes, parameters: str) -> None:
+    """Cameras of Samsung phones write zeros."""
+    scans = read_scans(sound, read_jpeg_header(sound))
+    odd = bytearray(sound)
+    for scan in reversed(scans):
+        odd[scan.start - 3 : scan.start] = bytes.fromhex(parameters)
+        assert np.array_equal(read_pixels(bytes(odd), SIZE), read_pixels(sound, SIZE))
+
+
+def test_parameters_of_progressive_scans_are_not_ignored() -> None:
+    at = PROGRESSIVE.rindex(b"\xff\xda") + 7
+    with pytest.raises(CorruptImage):
+        read_pixels(PROGRESSIVE[:at] + b"\x00\x3f\x00" + PROGRESSIVE[at + 3 :], SIZE)
 
 
 @pytest.mark.parametrize(
@@ -321,9 +362,38 @@ def test_many_scans_are_allowed_for_small_pictures_and_not_for_large_ones() -> N
         data = join([(marker, body if marker == 0xC2 else old) for marker, old in parts], coded[:-2] + scan * 80)
         if is_refused:
             with pytest.raises(CorruptImage, match="scans at this size"):
-                read_header(data + b"\xff\xd9")
+                read_pixels(data + b"\xff\xd9", SIZE)
         else:
-            assert read_header(data + b"\xff\xd9").width == 96
+            assert len(read_scans(data, read_jpeg_header(data))) > 80
+
+
+@pytest.mark.parametrize(
+    ("scans", "size", "error"),
+    [(10, 2_000_000, None), (30, 2_000_000, "scans at this size"), (10, 6_000_000, r"arithmetic.*Huffman")],
+)
+def test_arithmetic_coding_is_bounded_more_tightly(scans: int, size: int, error: str | None) -> None:
+    """45 scans of 4096 x 4096 pixels in 15 MB took three seconds."""
+    parts, _ = segments(PROGRESSIVE)
+    frame = next(body for marker, body in parts if marker == 0xC2)
+    frame = frame[:1] + struct.pack(">HH", 4096, 4096) + frame[5:]
+    head = join([(0xCA, frame) if marker == 0xC2 else (marker, body) for marker, body in parts], b"")
+    each = bytes(size // scans) + segment(0xDA, b"\x01\x01\x00\x01\x3f\x00")
+    data = head + each * (scans - 1) + bytes(size // scans) + b"\xff\xd9"
+    if error is None:
+        assert len(read_scans(data, read_jpeg_header(data))) == scans
+        return
+    with pytest.raises(ImageError, match=error):
+        read_pixels(data, SIZE)
+
+
+@pytest.mark.parametrize("edge", [17_000, 65_535])
+def test_a_jpeg_of_too_many_pixels_is_too_large(edge: int) -> None:
+    """Its blocks alone exceed the limit of all scans, which named the scans as damage."""
+    parts, coded = segments(PLAIN)
+    size = struct.pack(">HH", edge, edge)
+    data = join([(marker, body[:1] + size + body[5:] if marker == 0xC0 else body) for marker, body in parts], coded)
+    with pytest.raises(ImageTooLarge, match=f"{edge} x {edge}"):
+        read_pixels(data, SIZE)
 
 
 def test_a_file_without_metadata_is_not_copied() -> None:

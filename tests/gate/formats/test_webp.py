@@ -89,6 +89,35 @@ def test_a_webp_is_read_as_pillow_reads_it(name: str) -> None:
     assert np.abs(difference).max() <= ("alpha" in name)  # Compositing rounds each pixel, and so does the reference.
 
 
+def odd_picture(data: bytes) -> Chunk:
+    """The picture, in an odd number of bytes: libwebp writes an even one for lossy pictures, and ignores one more."""
+    kind, body = chunks(data)[0]
+    return kind, body + bytes(1 - len(body) % 2)
+
+
+@pytest.mark.parametrize("counted", [0, 1], ids=["not counted", "counted"])
+@pytest.mark.parametrize("written", [b"", b"\x00", b"\x00more bytes"], ids=["omitted", "written", "followed"])
+@pytest.mark.parametrize(
+    "head", [b"", webp([(b"VP8X", bytes(4) + b"\x5f\x00\x00" * 2)])[12:]], ids=["still", "extended"]
+)
+@pytest.mark.parametrize("sound", [STILL, LOSSLESS], ids=["lossy", "lossless"])
+def test_the_padding_of_an_odd_chunk_may_be_missing(sound: bytes, head: bytes, written: bytes, counted: int) -> None:
+    picture = odd_picture(sound)
+    body = b"WEBP" + head + struct.pack("<4sI", picture[0], len(picture[1])) + picture[1]
+    data = struct.pack("<4sI", b"RIFF", len(body) + counted) + body + written
+    if head and counted and not written:
+        with pytest.raises(CorruptImage, match="incomplete"):
+            read_pixels(data, SIZE)
+    else:
+        assert np.array_equal(read_pixels(data, SIZE), by_pillow(sound))
+
+
+def test_an_odd_picture_without_the_rest_of_its_file_is_refused() -> None:
+    picture = webp([odd_picture(STILL), (b"EXIF", bytes(40))])
+    with pytest.raises(CorruptImage):
+        read_pixels(picture[: picture.index(b"EXIF") - 1], SIZE)
+
+
 @pytest.mark.parametrize(("left", "top", "edge"), [(0, 0, 64), (32, 16, 64), (2, 94, 2)])
 def test_a_first_frame_smaller_than_its_canvas_lies_on_black(left: int, top: int, edge: int) -> None:
     picture = next(part for part in chunks(encode(FACE[:edge, :edge], "WEBP", lossless=True)) if part[0] == b"VP8L")

@@ -185,6 +185,9 @@ def test_login_with_a_wrong_token_is_401_without_a_cookie(browser: httpx.Client)
         (b'{"token": "%b"}' % (b"x" * 513), "application/json", 400),
         (b'{"token": "%b"}' % (b"x" * 5000), "application/json", 413),
         (b'{"token": "\\ud800"}', "application/json", 400),
+        (b'{"token": "x", "token": "y"}', "application/json", 400),
+        (b'{"token": "\xff"}', "application/json", 400),
+        (b"[" * 4000, "application/json", 400),
         (b'{"token": "x"}', "application/json; charset=utf-8", 401),
     ],
 )
@@ -226,9 +229,9 @@ def test_a_session_has_the_scopes_of_its_token(browser: httpx.Client) -> None:
 def test_cookie_is_secure_if_the_origin_is_https(browser: httpx.Client) -> None:
     headers = {"Origin": "https://gate.example", "Host": "gate.example"}
     cookie = browser.post("/v1/session", json={"token": token_of("eva")}, headers=headers).headers["set-cookie"]
-    assert cookie.endswith("; HttpOnly; SameSite=Strict; Secure")
+    assert cookie.endswith("; HttpOnly; SameSite=Lax; Secure")
     cookie = browser.post("/v1/session", json={"token": token_of("eva")}).headers["set-cookie"]
-    assert cookie.endswith("; HttpOnly; SameSite=Strict")
+    assert cookie.endswith("; HttpOnly; SameSite=Lax")
 
 
 def test_page_without_a_session_redirects_to_the_login(browser: httpx.Client) -> None:
@@ -249,7 +252,7 @@ def test_page_without_the_required_scope_redirects_to_the_login_with_the_missing
 
 def test_other_methods_have_a_route_label_of_their_own() -> None:
     with running_service() as service:
-        for method in ("HEAD", "PUT", "DELETE", "OPTIONS"):
+        for method in ("PATCH", "PUT", "DELETE", "OPTIONS"):
             assert service.client.request(method, "/v1/decisions").status_code == 405
         assert service.metric("lensgate_requests_total", route="/v1/decisions", status="405") == 0
         assert service.metric("lensgate_requests_total", route="GET /v1/decisions", status="405") == 4

@@ -54,7 +54,20 @@ def test_a_page_is_opened_by_keyboard_with_nothing_to_complain_of(browser: Brows
         expect(page).to_have_url(f"{service.url}/?from=mail")
         assert page.evaluate("document.cookie") == ""
         (cookie,) = page.context.cookies()
-        assert (cookie["httpOnly"], cookie["sameSite"], cookie["secure"]) == (True, "Strict", False)
+        assert (cookie["httpOnly"], cookie["sameSite"], cookie["secure"]) == (True, "Lax", False)
+
+
+def test_link_from_another_site_opens_the_page_of_a_browser_that_is_logged_in(
+    browser: Browser, service: Running
+) -> None:
+    """As in a chat, a mail about an alert, or Grafana."""
+    with open_page(browser, service.url) as page:
+        page.goto("/login")
+        log_in(page, token_of("eva"))
+        expect(page).to_have_url(f"{service.url}/")
+        page.goto(f'data:text/html,<a href="{service.url}/?from=chat">the gate</a>')
+        page.get_by_role("link").click()
+        expect(page).to_have_url(f"{service.url}/?from=chat")
 
 
 def test_a_refused_token_is_told_and_the_next_one_may_be_typed(browser: Browser, service: Running) -> None:

@@ -36,7 +36,7 @@ def test_a_page_of_the_same_host(origin: str, host: str) -> None:
         ("file://", "127.0.0.1"),
     ],
 )
-def test_a_page_of_another_host(origin: str, host: str) -> None:
+def test_origin_of_another_host_is_forbidden(origin: str, host: str) -> None:
     assert not is_same_host(origin, host)
     with pytest.raises(Forbidden):
         check_origin(origin=origin, site=None, host=host)

@@ -102,5 +102,5 @@ def test_the_cookie_is_for_this_site_alone_and_for_no_script(path: Path) -> None
     token = tokens_at(path).named("eva")
     assert token
     plain, secure = (set_cookie(open_session(token, now=NOW), is_secure=is_secure) for is_secure in (False, True))
-    assert plain.endswith("; Path=/; Max-Age=43200; HttpOnly; SameSite=Strict")
-    assert secure.endswith("; SameSite=Strict; Secure")
+    assert plain.endswith("; Path=/; Max-Age=43200; HttpOnly; SameSite=Lax")
+    assert secure.endswith("; SameSite=Lax; Secure")

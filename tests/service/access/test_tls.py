@@ -223,10 +223,13 @@ def test_a_renewed_certificate_is_taken_up_and_a_broken_one_is_not(tmp_path: Pat
 def test_a_certificate_that_cannot_be_used_keeps_it_from_starting(tmp_path: Path) -> None:
     one, other = make_certificate(tmp_path, "one"), make_certificate(tmp_path, "other")
     locked = make_certificate(tmp_path, "locked", is_locked=True)
+    rsa, weak = (make_certificate(tmp_path, kind, kind=kind) for kind in ("rsa:2048", "rsa:1024"))
     (tmp_path / "text").write_text("text")
     for certificate, key, named in (
         (one.certificate, other.key, "another certificate"),
         (one.certificate, tmp_path / "absent", "LENSGATE_TLS_KEY"),
+        (rsa.certificate, one.key, "another certificate"),
+        (weak.certificate, weak.key, "key too small"),
         (tmp_path, one.key, "LENSGATE_TLS_CERTIFICATE"),
         (tmp_path / "text", one.key, "not a PEM file"),
         (locked.certificate, locked.key, "an encrypted key"),

@@ -126,6 +126,13 @@ def test_a_file_that_is_not_there_is_an_error_that_names_it(tmp_path: Path) -> N
         read_tokens(tmp_path / "absent.toml")
 
 
+def test_byte_order_mark_and_line_ends_of_windows_are_not_part_of_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "tokens.toml"
+    text = f'[[token]]\nname = "a"\nsha256 = "{hash_token("x")}"\nscopes = []\n'
+    path.write_bytes(text.replace("\n", "\r\n").encode("utf-8-sig"))
+    assert [token.name for token in read_tokens(path)] == ["a"]
+
+
 def test_fifo_directory_or_oversized_file_is_an_error(tmp_path: Path) -> None:
     pipe, large = tmp_path / "pipe", tmp_path / "large"
     os.mkfifo(pipe)

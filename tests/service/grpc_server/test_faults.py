@@ -5,6 +5,7 @@ import math
 import tracemalloc
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -207,6 +208,20 @@ def test_a_failed_image_is_logged_with_its_names(caller: Caller, caplog: pytest.
         wait_until(lambda: any(record.name == "service.access" for record in caplog.records))
     (line,) = (record.__dict__["fields"] for record in caplog.records if record.name == "service.access")
     assert (line["status"], line["code"], line["id"], line["source"]) == (422, "unsupported_image", "mine", "gan-7")
+
+
+def test_failed_requests_of_a_call_and_of_a_stream_are_recorded(tmp_path: Path) -> None:
+    records = f"sqlite:///{tmp_path}/records.db"
+    with running_service(grpc_port=0, records_url=records) as recording, calling(recording) as asking:
+        bad = encoded(files_request(b"no image"))
+        assert isinstance(asking.ask(bad), Refused)
+        assert len(list(asking.stream([bad]))) == 1
+
+        def paths() -> set[str]:
+            found = recording.client.get("/v1/failures").json()["failures"]
+            return {each["path"].rpartition("/")[2] for each in found if each["code"] == "unsupported_image"}
+
+        wait_until(lambda: paths() == {"ModelInfer", "ModelStreamInfer"})
 
 
 def test_unexpected_exception_is_internal_without_details() -> None:

@@ -15,7 +15,13 @@ import pytest
 from service.errors import SettingsError
 from service.grpc_server import stream as stream_module
 from service.grpc_server.calls import _host_of
-from service.grpc_server.messages import ModelStreamInferResponse, ServerLiveResponse, ServerReadyResponse
+from service.grpc_server.messages import (
+    NOT_SERVING,
+    SERVING,
+    ModelStreamInferResponse,
+    ServerLiveResponse,
+    ServerReadyResponse,
+)
 from service.grpc_server.reading import ReadSlots
 from service.http.ports import check_ports
 from service.settings import Settings
@@ -25,6 +31,7 @@ from tests.support.servers import TIMEOUT, Running, running_service, wait_until
 
 INFER = "/inference.GRPCInferenceService/ModelInfer"
 STREAM = "/inference.GRPCInferenceService/ModelStreamInfer"
+CHECK = "/grpc.health.v1.Health/Check"
 REQUEST = encoded(pixels_request())
 
 
@@ -77,6 +84,7 @@ def test_tokens_scopes_and_rates_are_those_of_http(tmp_path: Path) -> None:
         check(caller.send(silence, metadata=both), grpc.StatusCode.INVALID_ARGUMENT, "malformed_request")
         silence.end()
         assert ServerLiveResponse.FromString(caller.ask(b"", method="ServerLive")).live
+        assert caller.channel.unary_unary(CHECK)(b"", timeout=TIMEOUT) == SERVING
         check(caller.ask(b"", method="ServerMetadata"), grpc.StatusCode.UNAUTHENTICATED, "unauthorized")
         assert isinstance(caller.ask(b"", method="ServerMetadata", **as_caller("reviewer")), bytes)
         read_answer(caller.ask(REQUEST, **as_caller("generator")))
@@ -142,6 +150,8 @@ def test_an_id_is_taken_over_and_returned() -> None:
         call = caller.channel.unary_unary(INFER).with_call
         _, answered = call(REQUEST, metadata=[("x-request-id", "mine-1")], timeout=TIMEOUT)
         assert dict(answered.trailing_metadata())["x-request-id"] == "mine-1"
+        _, answered = call(REQUEST, metadata=[("x-request-id", "mine-1"), ("x-request-id", "mine-2")], timeout=TIMEOUT)
+        assert len(dict(answered.trailing_metadata())["x-request-id"]) == 26
         bad = caller.ask(b"\xff", metadata=[("x-request-id", "mine-2")])
         assert isinstance(bad, Refused)
         assert bad.metadata["x-request-id"] == "mine-2"
@@ -222,6 +232,7 @@ def test_a_drain_finishes_what_was_admitted_and_answers_probes() -> None:
         check(caller.ask(REQUEST), grpc.StatusCode.UNAVAILABLE, "draining")
         assert ServerLiveResponse.FromString(caller.ask(b"", method="ServerLive")).live
         assert not ServerReadyResponse.FromString(caller.ask(b"", method="ServerReady")).ready
+        assert caller.channel.unary_unary(CHECK)(b"", timeout=TIMEOUT) == NOT_SERVING
         service.scorer.go.set()
         read_answer(pending.result(TIMEOUT))
         assert not ModelStreamInferResponse.FromString(next(stream)).error_message

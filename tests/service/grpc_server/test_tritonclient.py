@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
+import grpc
 import numpy as np
 import pytest
 import tritonclient.grpc as triton
@@ -38,13 +39,22 @@ def tensor(name: str, value: NDArray[Any], library: Any = triton) -> Any:
     return made
 
 
-def test_health(client: Any) -> None:
+def test_health_methods_of_the_client_are_true_for_the_served_version_only(client: Any) -> None:
     assert client.is_server_live()
     assert client.is_server_ready()
     assert client.is_model_ready("glasses")
     assert client.is_model_ready("glasses", "1")
     assert not client.is_model_ready("glasses", "2")
     assert not client.is_model_ready("hats")
+
+
+def test_probes_of_kubernetes_and_envoy_are_answered_and_counted(served: Running) -> None:
+    route = "/grpc.health.v1.Health/Check"
+    with grpc.insecure_channel(address(served)) as channel:
+        check = channel.unary_unary(route)
+        for request in (b"", b"\x0a\x1einference.GRPCInferenceService"):
+            assert check(request, timeout=TIMEOUT) == b"\x08\x01"
+    assert served.metric("lensgate_requests_total", route=route, status="200") == 2
 
 
 def test_metadata_is_that_of_http(client: Any, served: Running) -> None:
@@ -112,7 +122,10 @@ def test_a_stream_answers_in_order_and_goes_on_after_an_error(client: Any) -> No
     errors = {number: error for number, (_, error) in enumerate(found) if error}
     assert list(errors) == [7]
     assert errors[7].message().startswith("not_found: unknown model 'hats'")
-    assert [result.get_response().id for result, _ in found if result] == [f"{n}" for n in range(30) if n != 7]
+    answers = [result.get_response() for result, _ in found if result]
+    assert [answer.id for answer in answers] == [f"{n}" for n in range(30) if n != 7]
+    # Clients of models with any number of answers wait for it.
+    assert all(answer.parameters["triton_final_response"].bool_param for answer in answers)
 
 
 def test_a_cancelled_call_frees_its_place() -> None:

@@ -1,7 +1,11 @@
 """The service's own instruments export what prometheus_client's would."""
 
+import os
 import re
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
@@ -92,3 +96,12 @@ def test_an_exemplar_measured_differently_stays_beside_its_count(linked: float, 
     seconds.link(linked, (), trace_id="a1")
     (line,) = [line for line in openmetrics(registry) if "trace_id" in line]
     assert line.startswith(f's_bucket{{le="0.37"}} 1.0 # {{trace_id="a1"}} {shown}')
+
+
+def test_folder_for_processes_of_prometheus_client_is_ignored(tmp_path: Path) -> None:
+    """Images and service managers set it for other programs; the workers add their metrics themselves."""
+    code = "import service; from prometheus_client import Counter; Counter('x', 'x').inc()"
+    for name in ("PROMETHEUS_MULTIPROC_DIR", "prometheus_multiproc_dir"):
+        for folder in (tmp_path, tmp_path / "missing"):
+            subprocess.run([sys.executable, "-c", code], env={**os.environ, name: str(folder)}, check=True)
+    assert not list(tmp_path.iterdir())

@@ -28,7 +28,15 @@ def entry(identity: str = "face", *, discarded: bool = False, **changes: Any) ->
         Action.DISCARD if discarded else Action.ACCEPT,
         Reason.UNCERTAIN if discarded else Reason.CONFIDENT,
     )
-    made = DecisionRecord(identity, Score(0.5 if discarded else 0.9, 0.1), decision, None, Band(), CARD, 0.012)
+    made = DecisionRecord(
+        identity=identity,
+        score=Score(0.5 if discarded else 0.9, 0.1),
+        decision=decision,
+        expected=None,
+        band=Band(),
+        card=CARD,
+        latency=0.012,
+    )
     made.time = NOON
     made.sha256 = f"{random.getrandbits(256):064x}"
     return replace(made, **changes)

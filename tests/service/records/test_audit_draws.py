@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from gate import Action, Decision, Label, Reason
-from service.records.audit_draws import LARGEST_CLAIM, AuditDraws, DrawKind
+from service.records.audit_draws import MAX_RELATIVE_ERROR, AuditDraws, DrawKind
 
 ACCEPTED = Decision(Label.GLASSES, Action.ACCEPT, Reason.CONFIDENT)
 
@@ -52,8 +52,8 @@ def test_the_probability_of_a_draw_is_known_before_it_and_its_weight_is_bounded(
     assert sure is not None
     assert unsure is not None
     assert sure.weight == 1
-    assert unsure.probability == 1  # 300 times the mean claim.
-    assert min(one.weight for one in (sure, unsure)) >= 0.5 / (1 + LARGEST_CLAIM)
+    assert unsure.probability == 1  # 300 times the mean.
+    assert min(one.weight for one in (sure, unsure)) >= 0.5 / (1 + MAX_RELATIVE_ERROR)
 
 
 @pytest.mark.parametrize(("ratio", "number", "drawn"), [(1.0, 0.9999, True), (0.0, 0.0, False)])

@@ -20,7 +20,16 @@ from service.records.writer import Limits, prune, write
 
 from .stores import CARD, NOON, entry, put
 
-FAILED = FailedRequest(422, "unsupported_image", "not an image", "/v1/decisions", "R1", "a/b", "gan-7", "gen")
+FAILED = FailedRequest(
+    status=422,
+    code="unsupported_image",
+    detail="not an image",
+    path="/v1/decisions",
+    request_id="R1",
+    identity="a/b",
+    source="gan-7",
+    token="gen",  # noqa: S106 - a name.
+)
 WRONG = Decision(Label.NO_GLASSES, Action.DISCARD, Reason.CONTRADICTED)
 
 

@@ -254,7 +254,8 @@ def test_expired_records_are_deleted_while_the_recorder_runs(store: Store, regis
 
 def test_closing_writes_the_last_failed_requests(store: Store, registry: CollectorRegistry) -> None:
     with recording(store, registry) as recorder:
-        recorder.failures.observe(FailedRequest(503, "draining", "it ends", "/v1/decisions", "r1"))
+        failed = FailedRequest(status=503, code="draining", detail="it ends", path="/v1/decisions", request_id="r1")
+        recorder.failures.observe(failed)
     found, _ = find_failures(store, FailureFilters())
     assert [one["request_id"] for one in found] == ["r1"]
 

@@ -1,7 +1,9 @@
 """Databases that go, hang, or come back as another."""
 
+import os
+import sqlite3
 import threading
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -9,12 +11,14 @@ import pytest
 from sqlalchemy import make_url, select, text
 from sqlalchemy.exc import OperationalError
 
-from service.errors import NotFound, RecordsUnavailable
+from service.errors import NotFound, RecordsUnavailable, SettingsError
 from service.records import postgres as connections
-from service.records import sqlite
+from service.records import sqlite as files
+from service.records.preview_worker import Preview
 from service.records.query import Page, find_image, find_one
 from service.records.store import Store
 from service.records.tables import decisions
+from service.records.writer import write
 from tests.support.servers import TIMEOUT, wait_until
 
 from .conftest import make_database
@@ -36,7 +40,7 @@ def test_a_file_that_was_deleted_is_made_anew(tmp_path: Path) -> None:
 
 
 def test_exhausted_connection_pool_is_reported_as_busy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sqlite, "BUSY_SECONDS", 0.05)
+    monkeypatch.setattr(files, "BUSY_SECONDS", 0.05)
     store = Store(f"sqlite:///{tmp_path / 'records.db'}")
     with ExitStack() as stack:
         while True:
@@ -47,6 +51,47 @@ def test_exhausted_connection_pool_is_reported_as_busy(tmp_path: Path, monkeypat
                 break
         monkeypatch.setattr(Store, "_make_tables", None)  # It is not opened again.
     assert names(store) == []
+    store.close()
+
+
+def test_readers_go_on_while_another_program_holds_the_write_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "BUSY_SECONDS", 0.05)
+    path = tmp_path / "records.db"
+    store = Store(f"sqlite:///{path}")
+    put(store, [entry("before")])
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(RecordsUnavailable, match="is locked: another program has locked"):
+            put(store, [entry("during")])
+        assert names(store) == ["before"]
+    put(store, [entry("after")])
+    assert names(store) == ["after", "before"]
+    store.close()
+
+
+def test_log_that_grew_during_a_long_read_shrinks_after_it(tmp_path: Path) -> None:
+    path = tmp_path / "records.db"
+    store = Store(f"sqlite:///{path}")
+    records = put(store, [entry() for _ in range(30)])
+    log = Path(f"{path}-wal")
+    with closing(sqlite3.connect(path, isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM decisions").fetchone()
+        write(store, (), [Preview(record, bytes(2**20), "a" * 64) for record in records])
+        assert log.stat().st_size > 30 * 2**20
+    for _ in range(2):  # The first one copies the log into the file, the second one begins it anew.
+        put(store, [entry()])
+    assert log.stat().st_size <= 16 * 2**20
+    store.close()
+
+
+def test_file_that_cannot_be_opened_is_named_with_the_rights_it_needs(tmp_path: Path) -> None:
+    (tmp_path / "records.db").mkdir()
+    store = Store(f"sqlite:///{tmp_path / 'records.db'}")
+    with pytest.raises(RecordsUnavailable, match=rf"unable to open .* user {os.geteuid()} must be able to write"):
+        names(store)
     store.close()
 
 
@@ -148,3 +193,22 @@ def test_time_filter_uses_the_index(tmp_path: Path) -> None:
     (step,) = plan
     assert "(record>? AND record<?)" in step.detail
     store.close()
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("postgresql://user:se/cr@et@host:54x/name", r"'postgresql://user:\*\*\*@host:54x/name' is not a URL"),
+        ("postgresql://host/name?sslmod=require", 'invalid connection option "sslmod"'),
+        ("postgresql://host/name?prepare_threshold=0", 'invalid connection option "prepare_threshold"'),
+        ("mysql://host/name", "neither sqlite nor postgresql"),
+        ("sqlite:///", "needs a file"),
+        ("sqlite:///:memory:", "needs a file"),
+        ("sqlite://records.db", "three slashes"),
+        ("sqlite://data/records.db", "three slashes"),
+        ("sqlite:///records.db?mode=ro", r"takes no options: leave \?mode=\.\.\. out"),
+    ],
+)
+def test_url_that_no_store_can_use_is_refused_without_its_password(url: str, told: str) -> None:
+    with pytest.raises(SettingsError, match=told):
+        Store(url)

@@ -95,7 +95,7 @@ def test_errors_near_the_band_lead_to_a_more_careful_edge(store: Store) -> None:
     assert found(store).band.high == one.edge
 
 
-def test_the_lower_edge_has_candidates_of_its_own(store: Store) -> None:
+def test_lower_edge_is_certified_among_its_own_candidates(store: Store) -> None:
     judge(store, 600, label="no_glasses", probability=0.01)
     judge(store, 60, errors=20, label="no_glasses", probability=0.3)
     one = found(store)

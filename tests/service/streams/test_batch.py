@@ -78,7 +78,7 @@ def test_content_length_and_chunked_bodies_have_equal_responses(steady: Running,
     assert send(steady, body, kind) == send(steady, chunks, kind)
 
 
-def test_an_upload_of_no_images(steady: Running) -> None:
+def test_upload_without_images_gets_a_summary_of_zeros(steady: Running) -> None:
     nothing = [{"summary": {"accept": 0, "discard": 0, "error": 0}}]
     ignored = [{"summary": {"accept": 0, "discard": 0, "error": 0, "ignored": 2}}]
     assert send(steady, archive([("a.cls", b"1"), ("a.json", b"{}")])) == ignored

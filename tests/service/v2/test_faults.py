@@ -218,6 +218,18 @@ def test_a_misspelt_or_wrong_member_of_a_small_body_is_an_error(
     assert text in check_problem(served.client.post(path, json=body), 400, "malformed_request")
 
 
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        (b'{"ready": true, "ready": false}', "'ready' is repeated"),
+        (b"[" * 30_000, "the body is not JSON"),
+        (b'{"ready": "\xff"}', "the body is not JSON"),
+    ],
+)
+def test_a_small_body_that_no_parser_reads_alike_is_an_error(served: Running, body: bytes, text: str) -> None:
+    assert text in check_problem(served.client.post("/v2/repository/index", content=body), 400, "malformed_request")
+
+
 @pytest.mark.parametrize("off", [-5, 5, None])
 def test_a_wrong_length_of_the_json_is_told_where_it_is_set(served: Running, off: int | None) -> None:
     body, headers = request()

@@ -29,7 +29,7 @@ def order(**changes: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("head", [{"parameters": {"expected": "glasses"}}, {"inputs": [order(), IMAGE]}])
-def test_an_order_is_honoured(head: dict[str, Any]) -> None:
+def test_expected_label_is_read_from_a_parameter_or_an_input(head: dict[str, Any]) -> None:
     assert parse({"inputs": [IMAGE], **head}).expected == [Label.GLASSES]
 
 

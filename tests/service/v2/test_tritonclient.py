@@ -64,7 +64,7 @@ def refusal(status: int, call: Any, *given: Any, **options: Any) -> str:
     return str(raised.value.message())
 
 
-def test_health(client: Any) -> None:
+def test_health_methods_of_the_client_are_true_for_the_served_version_only(client: Any) -> None:
     assert client.is_server_live()
     assert client.is_server_ready()
     assert client.is_model_ready("glasses")
@@ -156,7 +156,9 @@ def test_what_was_asked_of_the_generator_may_be_said_of_all(client: Any) -> None
 
 @pytest.mark.parametrize("response", [None, "gzip", "deflate"])
 @pytest.mark.parametrize("request_", [None, "gzip", "deflate"])
-def test_compression_both_ways(client: Any, request_: str | None, response: str | None) -> None:
+def test_compressed_requests_and_responses_give_every_probability(
+    client: Any, request_: str | None, response: str | None
+) -> None:
     many = PIXELS.repeat(40, axis=0)
     result = client.infer(
         "glasses",
@@ -198,7 +200,7 @@ def test_many_requests_at_once_each_get_their_own_answer(client: Any) -> None:
     assert found == pytest.approx([level / 255 for level in levels], abs=1e-6)
 
 
-def test_the_asyncio_client(served: Running) -> None:
+def test_asyncio_client_gets_the_answers_of_the_blocking_one(served: Running) -> None:
     async def ask() -> None:
         async with triton_aio.InferenceServerClient(address(served.url)) as client:
             assert await client.is_model_ready("glasses")
@@ -214,7 +216,7 @@ def test_the_asyncio_client(served: Running) -> None:
     asyncio.run(ask())
 
 
-def test_headers_are_taken(client: Any) -> None:
+def test_request_with_headers_of_the_caller_is_answered(client: Any) -> None:
     headers = {"X-Request-ID": "abc"}
     assert client.infer("glasses", [tensor("image", PIXELS)], headers=headers).as_numpy("reason") is not None
 
@@ -322,7 +324,9 @@ def region() -> Iterator[shared_memory.SharedMemory]:
         memory.unlink()
 
 
-def test_tensors_in_shared_memory(client: Any, region: shared_memory.SharedMemory) -> None:
+def test_tensors_in_shared_memory_are_read_and_written_at_their_offsets(
+    client: Any, region: shared_memory.SharedMemory
+) -> None:
     assert region.buf is not None
     region.buf[64 : 64 + PIXELS.nbytes] = PIXELS.tobytes()
     client.register_system_shared_memory("in", region.name, PIXELS.nbytes, offset=64)

@@ -1,0 +1,52 @@
+"""JSON bodies whose objects name each member once: a parser would keep the last value of a repeated one."""
+
+import json
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from fastapi import Request, Response
+from fastapi.routing import APIRoute
+
+from service.errors import MalformedRequest
+
+
+def read_json(text: bytes) -> Any:
+    """Return the value of a JSON text.
+
+    Raises:
+        json.JSONDecodeError: it is not JSON.
+        MalformedRequest: an object repeats a member.
+    """
+    return json.loads(text, object_pairs_hook=unique_members)
+
+
+def unique_members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return the object of these members.
+
+    Raises:
+        MalformedRequest: a member is repeated.
+    """
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        (repeated, _), *_ = Counter(name for name, _ in pairs).most_common(1)
+        raise MalformedRequest(f"{repeated[:64]!r} is repeated in one object of the request: send it once")
+    return found
+
+
+class JsonRoute(APIRoute):
+    """A route of FastAPI that reads its JSON body by `read_json`."""
+
+    def get_route_handler(self) -> Callable[[Request], Awaitable[Response]]:  # type: ignore[override]
+        """Return the handler of FastAPI, with another reader of the body."""
+        handle = super().get_route_handler()
+
+        async def handle_json(request: Request) -> Response:
+            return await handle(_JsonRequest(request.scope, request.receive))
+
+        return handle_json
+
+
+class _JsonRequest(Request):
+    async def json(self) -> Any:
+        return read_json(await self.body())
