@@ -33,6 +33,7 @@ _FILES = (CURRENT_FILE, HISTORY_FILE)
 _WITHOUT_FOLDER_RENAME = (errno.ENOSYS, errno.ENOTSUP, errno.EINVAL)
 """The errors of renaming a folder where folders are prefixes of names, as in mounted buckets."""
 
+_POINTER = b"version https://git-lfs.github.com/spec/"
 _MAX_CARD_BYTES = 64 * 2**20
 _MAX_NAME_BYTES = 4096
 _MAX_HISTORY_BYTES = 16 * 2**20
@@ -108,6 +109,8 @@ class ModelStore:
         """
         version = self.current() if version is None else version
         if version not in self.versions():
+            if re.fullmatch(VERSION_PATTERN, version) and (self.folder / version).is_dir():
+                raise ModelError(f"model {self.name!r} version {version!r} is incomplete: it has no {GRAPH_FILE}")
             found = f"it holds {', '.join(self.versions())}" if self.versions() else self._remedy()
             raise ModelError(
                 f"there is no model {self.name!r} version {version!r} under {self.folder.resolve()}: {found}"
@@ -115,7 +118,7 @@ class ModelStore:
         folder = self.folder / version
         try:
             card = _parse_card(folder / CARD_FILE)
-            graph = read_regular(folder / GRAPH_FILE, MAX_GRAPH_BYTES)
+            graph = _read_file(folder / GRAPH_FILE, MAX_GRAPH_BYTES)
         except OSError as error:
             fault = "is incomplete" if isinstance(error, FileNotFoundError) else "cannot be read"
             raise ModelError(f"model {self.name!r} version {version!r} {fault}: {error}") from error
@@ -274,10 +277,16 @@ class ModelStore:
         return f"promote one of {', '.join(versions)}: {self.promotion(versions[-1])}"
 
     def _write_current(self, version: str) -> None:
-        write_atomically(self.folder / CURRENT_FILE, f"{version}\n".encode())
+        self._write(CURRENT_FILE, [version])
 
     def _write_history(self, versions: list[str]) -> None:
-        write_atomically(self.folder / HISTORY_FILE, "".join(f"{version}\n" for version in versions).encode())
+        self._write(HISTORY_FILE, versions)
+
+    def _write(self, name: str, versions: list[str]) -> None:
+        path = self.folder / name
+        # Through a symbolic link to a file, which others may read, instead of replacing it.
+        target = path.resolve() if path.is_file() else path
+        write_atomically(target, "".join(f"{version}\n" for version in versions).encode())
 
 
 def _holds_graph(folder: Path) -> bool:
@@ -296,6 +305,13 @@ def _reason(error: OSError | UnicodeDecodeError) -> str:
     return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
+def _read_file(path: Path, limit: int) -> bytes:
+    data = read_regular(path, limit)
+    if data.startswith(_POINTER):
+        raise ModelError(f"{path} is a pointer of Git LFS in place of the file: run `git lfs pull`")
+    return data
+
+
 def _rename(temporary: Path, folder: Path) -> None:
     try:
         temporary.rename(folder)
@@ -309,7 +325,7 @@ def _rename(temporary: Path, folder: Path) -> None:
 
 
 def _parse_card(path: Path) -> Card:
-    text = read_regular(path, _MAX_CARD_BYTES)
+    text = _read_file(path, _MAX_CARD_BYTES)
     try:
         return Card.parse(text)
     except ModelError as error:

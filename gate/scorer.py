@@ -174,10 +174,17 @@ class Scorer:
         inside = self._session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
         if inside is None:
             raise ModelError(f"the graph holds no card under {METADATA_KEY}: it was not exported by lensgate train")
-        if CardText.parse(inside) != card.text():
+        if _parse_inside(inside) != card.text():
             raise ModelError(
                 "the card inside the graph differs from the card beside it: restore card.json, or export again"
             )
+
+
+def _parse_inside(text: str) -> CardText:
+    try:
+        return CardText.parse(text)
+    except ModelError as error:
+        raise ModelError(f"inside the graph, {error}") from error
 
 
 def _shortest(value: np.float32) -> float:

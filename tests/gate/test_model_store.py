@@ -240,6 +240,21 @@ def test_a_current_that_cannot_be_read_is_named_with_the_reason(many: ModelStore
         many.current()
 
 
+def test_a_promotion_writes_through_links_to_files_and_replaces_others(many: ModelStore, tmp_path: Path) -> None:
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    for name in ("CURRENT", "HISTORY"):
+        (many.folder / name).rename(shared / name)
+        (many.folder / name).symlink_to(shared / name)
+    many.promote("2")
+    assert (shared / "CURRENT").read_text() == "2\n"
+    assert (shared / "HISTORY").read_text().split() == ["1", "2", "3", "4"]
+    (many.folder / "CURRENT").unlink()
+    (many.folder / "CURRENT").symlink_to("3")
+    many.promote("1")
+    assert (many.folder / "CURRENT").read_text() == "1\n"
+
+
 def test_a_history_that_cannot_be_read_is_named_with_the_reason(many: ModelStore) -> None:
     (many.folder / "HISTORY").write_bytes(b"\xff")
     with pytest.raises(ModelError, match=r"HISTORY cannot be read \('utf-8' codec .*\): restore it, or move it away"):
@@ -320,9 +335,18 @@ def test_an_empty_current_is_refused(store: ModelStore) -> None:
         store.load()
 
 
-def test_a_model_without_a_card_is_refused(store: ModelStore) -> None:
-    (store.folder / "2/card.json").unlink()
-    with pytest.raises(ModelError, match="incomplete"):
+@pytest.mark.parametrize("name", ["model.onnx", "card.json"])
+def test_a_pointer_of_git_lfs_is_named(store: ModelStore, name: str) -> None:
+    pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 100\n"
+    (store.folder / "2" / name).write_text(pointer)
+    with pytest.raises(ModelError, match=rf"{name} is a pointer of Git LFS in place of the file: run `git lfs pull`"):
+        store.load("2")
+
+
+@pytest.mark.parametrize("name", ["card.json", "model.onnx"])
+def test_a_model_without_one_of_its_files_is_incomplete(store: ModelStore, name: str) -> None:
+    (store.folder / "2" / name).unlink()
+    with pytest.raises(ModelError, match=rf"version '2' is incomplete: .*{name}"):
         store.load("2")
 
 

@@ -10,7 +10,7 @@ import onnx
 import pytest
 
 from gate import Model, ModelError, ScoringError
-from gate.card import NoveltyThreshold
+from gate.card import METADATA_KEY, NoveltyThreshold
 from gate.errors import DeviceError
 from gate.scorer import Scorer, Scores, check_runtime
 from tests.support.images import flat
@@ -178,4 +178,13 @@ def test_a_graph_without_a_card_inside_is_refused() -> None:
     data = brightness_graph(32).SerializeToString()
     card = brightness_model().card.model_copy(update={"sha256": hashlib.sha256(data).hexdigest()})
     with pytest.raises(ModelError, match="holds no card"):
+        Scorer(Model(card, data))
+
+
+def test_a_card_inside_the_graph_that_is_not_valid_is_told_from_the_one_beside_it() -> None:
+    graph = brightness_graph(32)
+    onnx.helper.set_model_props(graph, {METADATA_KEY: '{"name": "glasses"}'})
+    data = graph.SerializeToString()
+    card = brightness_model().card.model_copy(update={"sha256": hashlib.sha256(data).hexdigest()})
+    with pytest.raises(ModelError, match="inside the graph, the model's card is not valid: version: Field required"):
         Scorer(Model(card, data))

@@ -176,10 +176,14 @@ def test_several_data_sets_are_told_apart(tmp_path: Path) -> None:
     assert [len(rows(path)) for path in proposals] == [1, 1, 0]
 
 
-def test_no_file_name_becomes_a_formula_and_a_correction_still_finds_it(tmp_path: Path) -> None:
-    issue = Issue("a", "face-=cmd|calc", given=Label.GLASSES, suggested=Label.NO_GLASSES, score=0.1)
+@pytest.mark.parametrize(
+    ("name", "given"),
+    [("face-12", "12"), ("face-=cmd|calc", "face-=cmd|calc"), ("face-2.0", "face-2.0.png"), ("face-v2.0", "v2.0")],
+)
+def test_a_correction_finds_its_image_by_an_id_that_is_no_formula(tmp_path: Path, name: str, given: str) -> None:
+    issue = Issue("a", name, given=Label.GLASSES, suggested=Label.NO_GLASSES, score=0.1)
     (proposal,) = write_issues([issue], tmp_path, data_sets=["a"])
-    assert [row["id"] for path in (proposal, tmp_path / "label_issues.csv") for row in rows(path)] == [issue.name] * 2
+    assert [row["id"] for path in (proposal, tmp_path / "label_issues.csv") for row in rows(path)] == [given] * 2
     assert list(read_corrections(proposal)) == [issue.name]
 
 

@@ -1,8 +1,11 @@
 """Messages of C++ libraries on standard error."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
+
+from tests.conftest import ROOT
 
 SCRIPT = r"""
 import logging, os, sys
@@ -37,3 +40,12 @@ print("ended")
     with Path("/dev/full").open("wb") as full:
         ran = subprocess.run([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=full, text=True, check=True)
     assert ran.stdout == "ended\n"
+
+
+def test_a_module_in_the_working_directory_does_not_end_the_filter(tmp_path: Path) -> None:
+    (tmp_path / "enum.py").write_text("raise SystemExit('shadowed')")
+    command = [sys.executable, "-P", "-c", SCRIPT]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    ran = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert "the last words" in ran.stderr
+    assert "shadowed" not in ran.stderr

@@ -135,6 +135,14 @@ def test_records_stay_complete_while_others_in_their_place_are_refused(folder: P
     assert [path.name for path in (tmp_path / "r/shards/64").iterdir()] == []
 
 
+def test_labels_that_left_too_few_images_are_named_in_the_error(tmp_path: Path) -> None:
+    folder = write_dataset(tmp_path / "set", half(60))
+    table = folder / "train.csv"
+    table.write_text(table.read_text().replace(",0\n", ",-1\n"))
+    with pytest.raises(DataError, match=r"0 without .* left out \(30\): set: train.csv line 2: .* label '-1' instead"):
+        write_records([read_dataset(folder)], tmp_path / "r", sizes=[32], seed=0)
+
+
 def test_a_table_that_was_edited_is_refused(folder: Path, tmp_path: Path) -> None:
     write_records([read_dataset(folder)], tmp_path / "r", sizes=[32], seed=0)
     table = tmp_path / "r/images.csv"

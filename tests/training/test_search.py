@@ -23,6 +23,7 @@ from bench.serving.processes import free_port
 from common.storage import AnyPath
 from lensgate.cli import main
 from tests.support.datasets import half, write_dataset
+from training.cli.search import _print_study
 from training.data.dataset import Split, read_dataset
 from training.data.records import (
     MANIFEST_FILE,
@@ -182,6 +183,15 @@ def test_a_study_that_is_done_trains_nothing_again(
     assert "accuracy [95 %]" in printed
     assert "is significant" in printed
     assert "images has a standard error of" in printed
+
+
+def test_a_study_with_one_seed_says_that_it_tested_nothing(
+    undisturbed: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = StudyResult.model_validate_json((undisturbed / "study.json").read_text())
+    alone = found.model_copy(update={"summaries": tuple(one.model_copy(update={"runs": 1}) for one in found.summaries)})
+    _print_study(alone)
+    assert "No difference was tested: that takes --seeds 2 or more." in capsys.readouterr().out
 
 
 def test_a_study_that_is_killed_goes_on(

@@ -37,7 +37,7 @@ def without_notes() -> Iterator[None]:
     with contextlib.suppress(OSError):
         sys.stderr.flush()
     terminal, python = os.dup(2), sys.stderr
-    command = [sys.executable, "-S", "-c", _FILTER]
+    command = [sys.executable, "-P", "-S", "-c", _FILTER]
     # A session of its own: Ctrl-C must not end it before the last messages.
     reading, writing = os.pipe()
     filtering = subprocess.Popen(command, stdin=reading, stdout=subprocess.DEVNULL, start_new_session=True)  # noqa: S603

@@ -199,8 +199,11 @@ def _print_differences(study: "StudyResult") -> None:
     for one in real:
         low, high = (one.first, one.second) if one.mean > 0 else (one.second, one.first)
         say(f"significant: {one.metric} is {abs(one.mean):.4f} higher with {high} than with {low} (p {one.p:.3f})")
-    others = "No other difference" if real else "No difference"
-    say(f"{others} is significant (t test paired by seed, Holm's correction).")
+    if any(one.runs > 1 for one in study.summaries):
+        others = "No other difference" if real else "No difference"
+        say(f"{others} is significant (t test paired by seed, Holm's correction).")
+    else:
+        say("No difference was tested: that takes --seeds 2 or more.")
     for summary in study.summaries:
         say(
             f"{summary.value}: an accuracy of {summary.accuracy.value:.3f} on {summary.images} images has a standard "

@@ -205,7 +205,7 @@ def read_corrections(table: Path, *, required: bool = True) -> dict[str, Correct
             raise DataError(f"{table} does not exist: corrections are a CSV with the columns id, label and reason")
         return {}
     lines = read_table(table, {"id", "label", "reason"}).lines
-    return {_name(line.cells.get("id", "")): _correction(table, line) for line in lines}
+    return {image_name(line.cells.get("id", "")): _correction(table, line) for line in lines}
 
 
 def _is_there(path: Path) -> bool:
@@ -240,7 +240,8 @@ def _corrected(examples: list[Example], changes: dict[str, Correction], problems
     return kept
 
 
-def _name(text: str) -> str:
+def image_name(text: str) -> str:
+    """Return the name of the image that an id of a table means."""
     # Kaggle's file has some integers as floats; people write 12, face-12 and face-12.png.
     text = text.strip()
     stem, _, ending = text.rpartition(".")
@@ -295,7 +296,7 @@ def _read_line(
 ) -> Example | str:
     """Return the image and label of a row, or its problem."""
     given = line.cells.get("id", "").strip()
-    name = _name(given) if given else "the row"
+    name = image_name(given) if given else "the row"
     label = _label(line)
     if line.fault:
         return f"{name} has {line.fault}"

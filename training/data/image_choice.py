@@ -1,6 +1,7 @@
 """Choose the images that the records keep, and the split of each."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from training.data.dataset import ImageDataSet, Split
 from training.data.image_table import ImageRow
@@ -51,14 +52,28 @@ def keep_images(
             (item, one, group) for (item, one), group in zip(kept, groups, strict=True) if item.data_set == data.name
         ]
         pictures = [SplitImage(bool(item.example.glasses), group, item.in_test) for item, _, group in part]
-        splits = assign_splits(
-            pictures, auxiliary=data.auxiliary, seed=seed, folder=data.folder, tested=tested, elsewhere=dict(placed)
-        )
+        with _explained(problems):
+            splits = assign_splits(
+                pictures, auxiliary=data.auxiliary, seed=seed, folder=data.folder, tested=tested, elsewhere=dict(placed)
+            )
         problems += _remarks([item for item, _, _ in part], pictures, splits)
         chosen = [(*one, split) for one, split in zip(part, splits, strict=True) if split]
         rows[data.name] = [_row(item, split, one.sha256) for item, one, _, split in chosen]
         placed |= {group: split for _, _, group, split in chosen}
     return [row for data in datasets for row in rows[data.name]]
+
+
+@contextmanager
+def _explained(problems: Sequence[str]) -> Iterator[None]:
+    """Add to an error the images that are left out: they may be its cause, and are printed after a success alone."""
+    try:
+        yield
+    except DataError as error:
+        if not problems:
+            raise
+        raise DataError(
+            f"{error}. Rows and files that are left out ({len(problems):,}): {'; '.join(problems[:3])}"
+        ) from error
 
 
 def _remarks(

@@ -177,7 +177,9 @@ def labelled(values: Values, labels: Values, *, both: bool = True) -> tuple[Floa
     glasses = np.asarray(labels) == 1
     if both and glasses.all() == glasses.any():
         missing = "no_glasses" if glasses.all() else "glasses"
-        raise DataError(f"none of the {len(scores)} images is labelled {missing}; both labels are needed")
+        raise DataError(
+            f"none of the {len(scores)} images is labelled {missing}, and both labels are needed: add images"
+        )
     return scores, glasses
 
 

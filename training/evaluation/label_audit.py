@@ -22,6 +22,7 @@ from scipy.special import expit
 from common.terminal import is_formula
 from gate import Label
 from gate.files import remove_unfinished, write_atomically
+from training.data.dataset import image_name
 from training.data.folds import Mask, split_folds
 from training.data.records import Records
 from training.model.checkpoint import TrainingState
@@ -72,9 +73,10 @@ class Issue:
 
     @property
     def number(self) -> str:
-        """The id in `train.csv`; with its prefix if a spreadsheet would evaluate it."""
-        number = self.name.removeprefix("face-")
-        return self.name if is_formula(number) else number
+        """An id for `corrections.csv`: with prefix and ending if it would be a formula, or another image's id."""
+        choices = (self.name.removeprefix("face-"), self.name)
+        safe = (text for text in choices if not is_formula(text) and image_name(text) == self.name)
+        return next(safe, f"{self.name}.png")
 
 
 def audit(records: Records, out: Path, *, preset: Preset = AUDIT_PRESET, folds: int = FOLDS, seed: int) -> list[Issue]:

@@ -1,5 +1,6 @@
 """`lensgate tokens`."""
 
+import errno
 import os
 import stat
 import subprocess
@@ -140,6 +141,18 @@ def test_a_link_to_the_file_stays_a_link(path: Path, tmp_path: Path) -> None:
     assert run(link, "add", "gen") == 0
     assert link.is_symlink()
     assert len(read_tokens(path)) == 2
+
+
+def test_a_mount_that_fixes_the_owner_takes_another_token(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a share all files, also new ones, have the owner that it was mounted for."""
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    assert run(path, "add", "first", "--scopes", "decide") == 0
+    monkeypatch.setattr(os, "geteuid", lambda: path.stat().st_uid + 1)
+    monkeypatch.setattr(os, "chown", refuse)
+    assert run(path, "add", "second", "--scopes", "decide") == 0
 
 
 def test_the_list_says_everything_but_the_hash(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
