@@ -328,6 +328,16 @@ def test_error_with_an_escape_sequence_is_printed_without_it(capsys: pytest.Capt
     assert "\x1b" not in error
 
 
+def test_a_pattern_that_the_shell_has_replaced_is_told_to_be_quoted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("a.png", "b.png"):
+        (tmp_path / name).touch()
+    with pytest.raises(SystemExit):
+        main(["bulk", *map(str, sorted(tmp_path.iterdir())), "decided"])
+    assert "unknown argument decided; quote a pattern, such as '*.png'" in capsys.readouterr().err
+
+
 # Interrupts the import of a module, which swallows the exception as compiled ones do.
 IMPORTING = """
 import contextlib, os, signal, sys
