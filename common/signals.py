@@ -47,7 +47,7 @@ def handled(handlers: Mapping[signal.Signals, Handler]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def ended_at_once() -> Iterator[None]:
-    """Let INT, TERM and HUP end the process within a block that has nothing to finish, such as imports.
+    """Let INT, TERM and HUP end the process within a block that can be abandoned, such as imports.
 
     Compiled modules swallow the exception of a handler while they are imported, and stay incomplete. The default action
     would not do either: for process 1 of a container the kernel drops signals without a handler.
