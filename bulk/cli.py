@@ -3,6 +3,7 @@
 import argparse
 
 from bulk.settings import Settings
+from common.signals import ended_at_once
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -13,6 +14,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _bulk(options: argparse.Namespace) -> int:
-    from bulk.command import bulk
+    with ended_at_once():
+        from bulk.command import bulk
 
     return bulk(options)

@@ -46,6 +46,17 @@ def handled(handlers: Mapping[signal.Signals, Handler]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def ended_at_once() -> Iterator[None]:
+    """Let INT, TERM and HUP end the process within a block that can be abandoned, such as imports.
+
+    Compiled modules swallow the exception of a handler while they are imported, and stay incomplete. The default action
+    would not do either: for process 1 of a container the kernel drops signals without a handler.
+    """
+    with handled(dict.fromkeys(_heard((signal.SIGINT, signal.SIGTERM, signal.SIGHUP)), _end)):
+        yield
+
+
+@contextlib.contextmanager
 def interruptible(signals: Iterable[signal.Signals], *, grace: float | None = None) -> Iterator[None]:
     """Raise `Interrupted` in the main thread on the first of these signals; a second one exits at once.
 
@@ -55,10 +66,17 @@ def interruptible(signals: Iterable[signal.Signals], *, grace: float | None = No
         signals: the signals.
         grace: seconds from the first signal after which the process exits even if the block hangs.
     """
-    interruption = _Interruption(grace)
-    heard = (number for number in signals if signal.getsignal(number) is not signal.SIG_IGN)
-    with handled(dict.fromkeys(heard, interruption)):
+    with handled(dict.fromkeys(_heard(signals), _Interruption(grace))):
         yield
+
+
+def _heard(signals: Iterable[signal.Signals]) -> Iterator[signal.Signals]:
+    """Yield the signals that are not ignored."""
+    return (number for number in signals if signal.getsignal(number) is not signal.SIG_IGN)
+
+
+def _end(number: int, _: FrameType | None) -> None:
+    os._exit(128 + number)
 
 
 class _Interruption:

@@ -98,8 +98,9 @@ def _guard_start(arguments: Sequence[str]) -> None:
 
 
 def _run(arguments: Sequence[str]) -> int:
-    options = _parse(arguments)
-    _warn_of_unknown_variables(options.command_name)
+    with signals.ended_at_once():
+        options = _parse(arguments)
+        _warn_of_unknown_variables(options.command_name)
     # The service handles signals itself.
     with contextlib.nullcontext() if options.command_name == "serve" else _stopped_by_signals():
         status: int | None = options.run(options)

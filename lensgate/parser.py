@@ -41,6 +41,7 @@ class Parser(argparse.ArgumentParser):
         """Exit because of arguments that this parser does not have."""
         flags = [text.partition("=")[0] for text in unknown if text.startswith("-")]
         hint = did_you_mean(flags[0], re.findall(r"--[\w-]+", self.format_help())) if flags else ""
+        hint = hint if flags else _pattern_hint(self._given)
         self.error(f"unknown {'option' if flags else 'argument'} {(flags or unknown)[0]}{hint}")
 
     def error(self, message: str) -> NoReturn:
@@ -49,6 +50,14 @@ class Parser(argparse.ArgumentParser):
             choices = [choice.strip("'") for choice in wrong["choices"].split(", ")]
             message = f"{message}{did_you_mean(wrong['given'], choices)}"
         self.exit(2, f"{self.prog}: {message}{_name_hint(self._given)} ({self.prog} --help explains)\n")
+
+
+def _pattern_hint(arguments: Sequence[str]) -> str:
+    """Say that a pattern without quotes is many arguments, if these are the names of several files."""
+    is_expanded = sum(os.path.lexists(text) for text in arguments) > 1
+    return (
+        "; quote a pattern, such as '*.png', which the shell replaces by the names of all files" if is_expanded else ""
+    )
 
 
 def _name_hint(arguments: Sequence[str]) -> str:

@@ -3,6 +3,7 @@ import importlib.metadata
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,8 @@ from common.signals import Interrupted
 from gate import Label
 from gate.card import CardBand, CardClass, GoldenSample, TrueClass
 from lensgate.cli import _COMMANDS, _EXTRAS, main
-from tests.support.commands import lensgate_without
+from tests.conftest import ROOT
+from tests.support.commands import TIMEOUT, lensgate_without
 from tests.support.images import encode, flat, portrait
 from tests.support.models import brightness_model, write_model
 
@@ -341,3 +343,36 @@ def test_a_name_with_an_escape_sequence_is_printed_escaped(
     printed = capfd.readouterr()
     assert "red\\x1b[31m" in printed.out + printed.err
     assert "\x1b[31m" not in printed.out + printed.err
+
+
+def test_a_pattern_that_the_shell_has_replaced_is_told_to_be_quoted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("a.png", "b.png"):
+        (tmp_path / name).touch()
+    with pytest.raises(SystemExit):
+        main(["bulk", *map(str, sorted(tmp_path.iterdir())), "decided"])
+    assert "unknown argument decided; quote a pattern, such as '*.png'" in capsys.readouterr().err
+
+
+# Interrupts the import of a module, which swallows the exception as compiled ones do.
+IMPORTING = """
+import contextlib, os, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # A shell that runs the tests in the background ignores it.
+from lensgate.cli import main
+class Finder:
+    def find_spec(self, name, *_):
+        if name == sys.argv[1]:
+            with contextlib.suppress(BaseException):
+                os.kill(os.getpid(), int(sys.argv[2]))
+sys.meta_path.insert(0, Finder())
+sys.exit(main(["bulk", "no-such-folder", "out"]))
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("module", ["bulk.settings", "bulk.command", "onnxruntime"])
+def test_a_signal_that_an_import_swallows_ends_the_command(module: str, number: signal.Signals) -> None:
+    command = [sys.executable, "-c", IMPORTING, module, str(int(number))]
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=TIMEOUT, check=False)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (128 + number, "", "")

@@ -4,6 +4,7 @@ import contextlib
 import io
 import re
 import tarfile
+import unicodedata
 from types import TracebackType
 from typing import Self
 from urllib.parse import quote
@@ -79,6 +80,11 @@ def _shortened(part: str, whole: str, room: int) -> str:
     return _CUT_ESCAPE.sub("", data[: room - len(mark)].decode("utf-8", "ignore")) + mark
 
 
+def _folded(key: str) -> str:
+    """Return a key as macOS and Windows compare names: unpacked there, `A` would overwrite `a`."""
+    return unicodedata.normalize("NFC", key).casefold()
+
+
 def _encoded(text: str) -> bytes:
     return text.encode("utf-8", "surrogateescape")
 
@@ -120,11 +126,11 @@ class AcceptedTar:
 
     def _free(self, key: str) -> str:
         """Return a key that is not taken: readers would merge two images under one key into one sample."""
-        found = key
-        while found in self._keys:
-            self._keys[key] += 1
-            found = f"{key}~{self._keys[key]}"
-        self._keys[found] = 1
+        found, same = key, _folded(key)
+        while _folded(found) in self._keys:
+            self._keys[same] += 1
+            found = f"{key}~{self._keys[same]}"
+        self._keys[_folded(found)] = 1
         return found
 
     @staticmethod

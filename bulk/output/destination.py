@@ -18,7 +18,7 @@ from bulk.output.accepted_tar import kept_name
 from bulk.output.failures import Failure, read_failures
 from bulk.output.folder import Folder
 from bulk.output.score_cache import ScoreCache
-from bulk.output.table import ENDING, SCORES, Scored, Shard, read_scores, read_shard
+from bulk.output.table import ENDING, SCORES, Scored, Shard, read_columns, read_scores, read_shard
 from bulk.output.tally import UnitResult
 from bulk.sources.source import Source
 from bulk.work_unit import WorkUnit
@@ -147,7 +147,7 @@ class Destination:
 
     def _scores(self, name: str) -> Scored:
         with self._table.opened(name) as file:
-            return read_scores(pq.read_table(file, columns=list(SCORES)))
+            return read_scores(read_columns(file, *SCORES))
 
     def _keep_only(self, slot: str, name: str | None) -> None:
         if self._accepted is not None:

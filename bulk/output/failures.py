@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from functools import partial
 
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from bulk.output.folder import Folder
+from bulk.output.table import read_columns
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +46,12 @@ def read_failures(folder: Folder, names: Iterable[str], pool: Executor) -> tuple
 
 def _count(folder: Folder, name: str) -> dict[str, int]:
     with folder.opened(name) as file:
-        counts = pc.value_counts(pq.read_table(file, columns=["error"])["error"].drop_null())
+        counts = pc.value_counts(read_columns(file, "error")["error"].drop_null())
     return {pair["values"]: pair["counts"] for pair in counts.to_pylist()}
 
 
 def _example(folder: Folder, name: str, code: str) -> tuple[str, str]:
     with folder.opened(name) as file:
-        table = pq.read_table(file, columns=["id", "file", "detail"], filters=[("error", "==", code)])
-    row = table.slice(0, 1).to_pylist()[0]
+        table = read_columns(file, "id", "file", "error", "detail")
+    row = table.slice(pc.index(table["error"], code).as_py(), 1).to_pylist()[0]
     return row["id"] or row["file"], row["detail"] or ""

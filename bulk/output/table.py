@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import IO, Any, Self
 
 import numpy as np
 import pyarrow as pa
@@ -214,6 +214,16 @@ class TableWriter:
             self._writer.write_table(_table(self._rows, self._version), row_group_size=_GROUP_ROWS)
             self._rows.clear()
             self._characters = 0
+
+
+def read_columns(file: IO[bytes], *names: str) -> pa.Table:
+    """Return these columns of a shard.
+
+    Arrow's threads release the file that they read at any time later. At the end of the process that needs an
+    interpreter which is gone, and aborts: `pyarrow.parquet.read_table` uses them always.
+    """
+    with pq.ParquetFile(file, pre_buffer=False) as opened:
+        return opened.read(list(names), use_threads=False)
 
 
 def read_shard(metadata: pq.FileMetaData) -> Shard | None:

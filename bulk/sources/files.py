@@ -56,9 +56,9 @@ class Files:
     @property
     def root(self) -> str:
         """The folder that image ids are relative to."""
-        if self.form == "folder":
-            return self.path
         name = self.store.title(self.path)
+        if self.form == "folder":
+            return name
         if self.form == "file":
             return name.rpartition("/")[0] or "/"
         folders = {tuple(fixed_folder(text).split("/")) for text in expand_braces(name)}

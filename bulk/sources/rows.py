@@ -92,7 +92,8 @@ class _Rows:
         expected = self._expected and self._expected.name
         columns = (self._image, self._id, expected, self._source_column)
         names = list(dict.fromkeys(name for name in columns if name is not None))
-        for batch in self._file.iter_batches(_BATCH_ROWS, row_groups=[group], columns=names):
+        # Arrow's threads may release the file of a store after the interpreter has ended, which aborts the process.
+        for batch in self._file.iter_batches(_BATCH_ROWS, row_groups=[group], columns=names, use_threads=False):
             images = _bytes_of(batch.column(self._image))
             for row in range(batch.num_rows):
                 yield self._sample(images[row], batch, row, number)

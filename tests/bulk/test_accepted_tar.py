@@ -14,7 +14,7 @@ from bulk.output.accepted_tar import AcceptedTar, fit_ending, fit_key, safe_name
 from bulk.sources.sample import Sample
 from bulk.sources.sample import given as data_given
 from common.storage import LocalFiles
-from tests.bulk.helpers import DARK, LIGHT, Bulk, face, shards, tar_bytes, tar_members
+from tests.bulk.helpers import DARK, LIGHT, Bulk, face, read_rows, shards, tar_bytes, tar_members
 from tests.support.unpacking import unpack
 
 
@@ -86,6 +86,16 @@ def test_every_member_has_a_name_of_its_own_that_fits(keys: list[str], ending: s
     assert not any(name.startswith("/") for name in names)
     assert max(len(os.fsencode(part)) for name in names for part in name.split("/")) <= 255
     assert max(len(os.fsencode(name)) for name in names) <= 2_300
+
+
+def test_names_that_differ_by_case_or_composition_are_told_apart(bulk: Bulk, tmp_path: Path) -> None:
+    """File systems of macOS and Windows take them for one name: an unpacked image would replace another one."""
+    names = ["A.png", "a.PNG", "\u00e9.png", "e\u0301.png", "x/a.png", "X/a.png"]
+    (tmp_path / "x.tar").write_bytes(tar_bytes([(name, face(LIGHT + 256 * at)) for at, name in enumerate(names)]))
+    bulk(tmp_path / "x.tar", tmp_path / "out", "--keep", tmp_path / "keep")
+    assert len(read_rows(tmp_path / "out")) == 6
+    (tar,) = shards(tmp_path / "keep").values()
+    assert list(tar_members(tar)) == ["A.png", "a~2.PNG", "\u00e9.png", "e\u0301~2.png", "x/a.png", "X/a~2.png"]
 
 
 def test_names_that_fit_stay_as_they_are() -> None:

@@ -100,6 +100,8 @@ def test_the_password_of_a_url_is_used_and_never_written(bulk: Bulk, server: str
     assert (ran.status, ran.summary["accepted"]) == (0, 2)
     assert [row["error"] for row in read_rows(tmp_path / "out")] == [None, None, "unreadable_file"]
     assert_no_secret(ran, tmp_path / "out")
+    bulk(url.replace("{0..2}.png", ""), tmp_path / "folder")
+    assert [row["id"] for row in read_rows(tmp_path / "folder")] == ["0.png", "1.png"]
     for wrong in (f"{server.replace('//', '//you:hush-3@')}/locked/0.png", f"{server}/none.txt?{QUERY}"):
         refused = bulk(wrong, tmp_path / "wrong")
         assert refused.status in (1, 4)

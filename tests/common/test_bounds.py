@@ -87,7 +87,7 @@ def test_a_name_has_the_length_limit_of_paths() -> None:
             read(member(long, b"x", form))
 
 
-@pytest.mark.parametrize("size", ["-5", "x", "", "1e9", "9" * 19, "1" * 40, "²"])
+@pytest.mark.parametrize("size", ["-5", "x", "1e9", "9" * 19, "1" * 40, "²"])
 def test_a_size_in_a_record_is_a_number_of_a_possible_file(size: str) -> None:
     with pytest.raises(TarError, match=r"a member of size"):
         read(extended(record("size", size)) + member("a.png", b"x"))
