@@ -36,7 +36,7 @@ _REMEDIES = {
         "the shared memory that it needs, and the disk must work"
     ),
     (sqlite3.SQLITE_BUSY,): (
-        "another program has locked the SQLite file of LENSGATE_RECORDS_URL, or its file system, such as NFS, lacks locks"
+        "another program has locked the SQLite file of LENSGATE_RECORDS_URL, or its file system lacks locks"
     ),
 }
 
