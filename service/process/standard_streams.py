@@ -213,6 +213,6 @@ def _unblock(descriptor: int) -> None:
 
 
 def _append(descriptor: int) -> None:
-    """Set O_APPEND for a file: after a rotation that truncates it, the next line would follow a hole of its old size."""
+    """Set O_APPEND for a file: after a rotation that truncates it, the next line would follow a hole of that size."""
     if stat.S_ISREG(os.fstat(descriptor).st_mode):
         fcntl.fcntl(descriptor, fcntl.F_SETFL, fcntl.fcntl(descriptor, fcntl.F_GETFL) | os.O_APPEND)
