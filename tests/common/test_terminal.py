@@ -1,6 +1,6 @@
 import pytest
 
-from common.terminal import percent_up
+from common.terminal import escape_formula, percent_up
 
 
 @pytest.mark.parametrize(
@@ -9,3 +9,9 @@ from common.terminal import percent_up
 )
 def test_bound_in_per_cent_is_rounded_up(bound: float, decimals: int, shown: float) -> None:
     assert percent_up(bound, decimals=decimals) == shown
+
+
+@pytest.mark.parametrize("first", [*"=+-@\t\r\n", "\uff1d", "\uff0b", "\uff0d", "\uff20"])
+def test_cell_that_a_spreadsheet_would_evaluate_is_escaped(first: str) -> None:
+    assert escape_formula(f"{first}1+1") == f"'{first}1+1"
+    assert escape_formula(f"1{first}") == f"1{first}"
