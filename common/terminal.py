@@ -4,7 +4,8 @@ import math
 import sys
 from typing import Any
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+# With the full-width forms that spreadsheets read alike in Japanese and Chinese.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 
 def escape_controls(text: str) -> str:

@@ -159,7 +159,7 @@ class Settings(BaseModel):
     def _host_is_an_address(cls, host: str) -> str:
         if not _HOST.fullmatch(host) and not _is_ipv6(host):
             raise ValueError(
-                f"{host[:128]!r} is no host: write an address, such as 0.0.0.0 or ::, or a host name alone"
+                f"{host[:128]!r} is not a host: write an address, such as 0.0.0.0 or ::, or a host name alone"
             )
         return host
 

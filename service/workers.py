@@ -74,6 +74,12 @@ def become_parent(settings: Settings, flags: Mapping[str, Any], *, count: int) -
     check_exposure(settings)
     check_ports(settings)
     try:
+        rates = make_memory()
+    except OSError as error:
+        raise SettingsError(
+            f"LENSGATE_WORKERS: several workers need memory to share (memfd_create): {error.strerror}; set it to 1"
+        ) from error
+    try:
         # The parent holds the ports without listening, so that no other program takes them while all workers are down.
         held, port = reserve_port(settings.host, settings.port)
         more, metrics_port = _reserve_other(settings.host, settings.metrics_port)
@@ -83,7 +89,7 @@ def become_parent(settings: Settings, flags: Mapping[str, Any], *, count: int) -
         raise SettingsError(f"LENSGATE_HOST={settings.host}: {error.strerror}") from error
     given = {name: str(value) for name, value in flags.items() if value is not None}
     options = ParentOptions(
-        WorkerOptions(given, count, port, metrics_port, grpc_port, make_memory()),
+        WorkerOptions(given, count, port, metrics_port, grpc_port, rates),
         settings.model_load_seconds + _RELOAD_GRACE,
         settings.log_level,
     )

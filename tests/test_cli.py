@@ -118,7 +118,7 @@ def test_the_help_groups_settings_and_gives_choices_units_and_defaults(capsys: p
     printed = capsys.readouterr().out
     assert "usage: lensgate serve [OPTION ...]\n" in printed
     assert printed.index("\nnetwork:\n") < printed.index("--port 0..65535") < printed.index("\naccess:\n")
-    for text in ("--device auto|cpu|cuda", "--timeout-ms MS", "--workers auto|NUMBER", "--models PATH"):
+    for text in ("--device auto|cpu|cuda", "--timeout-ms MS", "--workers auto|1..128", "--models PATH"):
         assert text in printed
     assert "(16777216, 16 MiB)" in printed
 

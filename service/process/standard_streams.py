@@ -157,6 +157,7 @@ def open_sink(descriptor: int, recovered: Callable[[int], bytes]) -> Sink:
     _ensure_open(descriptor)
     with contextlib.suppress(OSError):
         _unblock(descriptor)
+        _append(descriptor)
     sink = Sink(descriptor, recovered)
     sink.start()
     _sinks.append(sink)
@@ -209,3 +210,9 @@ def _unblock(descriptor: int) -> None:
         again = os.open(f"/proc/self/fd/{descriptor}", os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | flags)
         os.dup2(again, descriptor, inheritable=True)
         os.close(again)
+
+
+def _append(descriptor: int) -> None:
+    """Set O_APPEND for a file: after a rotation that truncates it, the next line would follow a hole of that size."""
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        fcntl.fcntl(descriptor, fcntl.F_SETFL, fcntl.fcntl(descriptor, fcntl.F_GETFL) | os.O_APPEND)

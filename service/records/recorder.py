@@ -32,6 +32,7 @@ HASH_SECONDS = 0.5
 
 PRUNE_SECONDS = 300.0
 _RETRY_SECONDS = (0.5, 1.0, 2.0, 5.0)
+_MAX_CAUSES = 10  # Lines in the log for one outage.
 
 
 class Recorder:
@@ -92,7 +93,8 @@ class Recorder:
             self._keep, metrics, max_pixels=max_pixels, budget=budget, is_busy=is_busy, share=share
         )
         self._ended = threading.Event()
-        self._is_failing = self._is_behind = False
+        self._causes: set[str] = set()
+        self._is_behind = False
         metrics.watch(lambda: self.queued)
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
 
@@ -109,7 +111,7 @@ class Recorder:
     @property
     def is_failing(self) -> bool:
         """Whether the last write failed."""
-        return self._is_failing
+        return bool(self._causes)
 
     def record(self, record: DecisionRecord, source: Source) -> None:
         """Queue the decision, and its image for a hash and a preview. Returns at once."""
@@ -224,12 +226,13 @@ class Recorder:
 
     def _fail(self, detail: str) -> None:
         self._metrics.observe_failure()
-        if not self._is_failing:
-            self._is_failing = True
+        # The first cause may be a consequence of a later one, such as a store that another thread still opens.
+        if detail not in self._causes and len(self._causes) < _MAX_CAUSES:
+            self._causes.add(detail)
             log.error("decisions cannot be recorded and are queued: %s", detail)
 
     def _recover(self) -> None:
-        if self._is_failing:
-            self._is_failing = False
+        if self._causes:
+            self._causes.clear()
             self._metrics.observe_recovery()
             log.warning("decisions are recorded again")

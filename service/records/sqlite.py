@@ -35,7 +35,9 @@ _REMEDIES = {
         "the SQLite file of LENSGATE_RECORDS_URL must be on a local disk, as network file systems lack the locks and "
         "the shared memory that it needs, and the disk must work"
     ),
-    (sqlite3.SQLITE_BUSY,): "another program has locked the SQLite file of LENSGATE_RECORDS_URL",
+    (sqlite3.SQLITE_BUSY,): (
+        "another program has locked the SQLite file of LENSGATE_RECORDS_URL, or its file system lacks locks"
+    ),
 }
 
 

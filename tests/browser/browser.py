@@ -63,7 +63,13 @@ class Guard:
 
 @contextmanager
 def open_page(
-    browser: Browser, url: str, *, width: int = WIDE, scheme: Scheme = "light", allowed: Sequence[str] = ()
+    browser: Browser,
+    url: str,
+    *,
+    width: int = WIDE,
+    scheme: Scheme = "light",
+    allowed: Sequence[str] = (),
+    zone: str | None = None,
 ) -> Iterator[Page]:
     """Open a blank page in a new browser session; a test can route requests before `page.goto("/")`.
 
@@ -75,6 +81,7 @@ def open_page(
         color_scheme=scheme,
         reduced_motion="reduce",
         service_workers="block",
+        timezone_id=zone,
     )
     context.set_default_timeout(_PATIENCE)
     guard = Guard(urlsplit(url).netloc, allowed)

@@ -95,6 +95,25 @@ def test_times_are_entered_in_the_readers_time_zone(desk: Desk) -> None:
         expect(page.get_by_label("From", exact=True)).to_have_value(re.compile("^2027-01-15T08:00(:00)?$"))
 
 
+def test_time_of_the_address_stays_exact_while_other_filters_change(desk: Desk) -> None:
+    """It is the second 02:30 of that night in Berlin."""
+    with open_page(desk.browser, desk.running.url, zone="Europe/Berlin") as page:
+        visit(page, "/decisions?since=2026-10-25T01:30:00.250Z")
+        page.get_by_label("Reason").select_option("uncertain")
+        page.get_by_role("button", name="Apply").click()
+        expect(page).to_have_url(re.compile(r"reason=uncertain&since=2026-10-25T01%3A30%3A00.250Z$"))
+        page.get_by_label("From", exact=True).fill("2026-10-26T02:30")
+        page.get_by_role("button", name="Apply").click()
+        expect(page).to_have_url(re.compile(r"since=2026-10-26T01%3A30%3A00Z$"))
+
+
+def test_moments_name_the_time_zone_of_the_reader(desk: Desk) -> None:
+    with open_page(desk.browser, desk.running.url, zone="Asia/Kathmandu") as page:
+        visit(page, "/decisions?id=upside-down")
+        page.get_by_role("link", name="upside-down").click()
+        expect(page.get_by_text(re.compile(r"^\d+ \w+ \d{4}, \d\d:\d\d:\d\d GMT\+5:45$"))).to_be_visible()
+
+
 def test_invalid_filter_value_is_named(desk: Desk) -> None:
     with open_page(desk.browser, desk.running.url, allowed=["400"]) as page:
         visit(page, "/decisions?reason=bored")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from common.terminal import percent_up, say
+from common.terminal import escape_formula, percent_up, say
 
 
 @pytest.mark.parametrize(
@@ -35,3 +35,9 @@ def test_texts_that_cannot_be_written_are_lost_as_messages_and_an_error_as_resul
 class Full(io.StringIO):
     def write(self, _: str) -> int:
         raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize("first", [*"=+-@\t\r\n", "\uff1d", "\uff0b", "\uff0d", "\uff20"])
+def test_cell_that_a_spreadsheet_would_evaluate_is_escaped(first: str) -> None:
+    assert escape_formula(f"{first}1+1") == f"'{first}1+1"
+    assert escape_formula(f"1{first}") == f"1{first}"

@@ -1,6 +1,8 @@
 """One worker as its parent sees it, the frames between them, and the number of workers."""
 
+import errno
 import math
+import os
 import signal
 import socket
 import sys
@@ -17,7 +19,7 @@ from service.process.frames import Channel, Collected, Frame, FrameBuffer, Kind,
 from service.process.slot import FIRST_DELAY, LONGEST_DELAY, SILENT_SECONDS, STEADY_SECONDS, Slot, describe_status
 from service.process.supervisor import Supervisor
 from service.settings import Settings
-from service.workers import Machine, count_workers
+from service.workers import Machine, become_parent, count_workers
 from tests.support.servers import wait_until
 
 START = 300.0
@@ -241,6 +243,15 @@ def test_the_limits_of_a_container_with_control_groups_of_version_1_lower_the_nu
     own.write_text("4:memory:/docker/gone\n3:cpu,cpuacct:/docker/gone\n")
     (tmp_path / "cpu" / "cpu.cfs_quota_us").write_text("50000\n")
     assert Machine.find(ControlGroups(tmp_path, own)) == Machine(0.5, float(2**63 - 4096))
+
+
+def test_system_that_refuses_shared_memory_is_told_to_use_one_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> int:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "memfd_create", refuse)
+    with pytest.raises(SettingsError, match=r"LENSGATE_WORKERS: .* Operation not permitted; set it to 1"):
+        become_parent(Settings(port=0), {}, count=2)
 
 
 def test_shared_memory_belongs_to_one_process() -> None:

@@ -16,7 +16,7 @@ from types import SimpleNamespace
 import httpx
 import pytest
 
-from service.process.standard_streams import MAX_BYTES, Sink
+from service.process.standard_streams import MAX_BYTES, Sink, open_sink
 from tests.support.models import brightness_model, write_model
 from tests.support.servers import TIMEOUT, read_metric, wait_until
 
@@ -178,6 +178,20 @@ def test_a_file_is_appended_to(tmp_path: Path) -> None:
         subprocess.run([sys.executable, "-c", code], stderr=file, check=True)
     first, second = log.read_text().splitlines()
     assert (first, json.loads(second)["message"]) == ("a", "b")
+
+
+def test_file_that_is_truncated_by_a_rotation_holds_only_later_lines(tmp_path: Path) -> None:
+    """As with `2>log` and logrotate's copytruncate: the offset of the open file is still behind the old lines."""
+    log = tmp_path / "log"
+    with log.open("wb") as file:
+        sink = open_sink(file.fileno(), lambda _: b"")
+        sink.put(b"before\n")
+        wait_until(lambda: log.read_bytes() == b"before\n")
+        os.truncate(log, 0)
+        sink.put(b"after\n")
+        wait_until(lambda: log.stat().st_size)
+        sink.close()
+    assert log.read_bytes() == b"after\n"
 
 
 LONG = "/" + "\N{EYEGLASSES}" * 300

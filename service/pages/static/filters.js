@@ -75,7 +75,7 @@ export function readForm(form, fields) {
     const control = form.elements.namedItem(name);
     if (!(control instanceof HTMLInputElement || control instanceof HTMLSelectElement)) continue;
     const value = kind === "text" ? control.value : control.value.trim();
-    if (value) found.set(name, kind === "time" ? toUtc(value) : value);
+    if (value) found.set(name, kind === "time" ? timeOf(value, control.dataset.utc ?? "") : value);
   }
   return found;
 }
@@ -103,9 +103,21 @@ function control({ name, kind, choices = [] }, value) {
     class: "input",
     type: types[kind],
     value: kind === "time" ? toLocal(value) : value,
+    "data-utc": kind === "time" ? value : null,
     autocomplete: "off",
     spellcheck: "false",
   });
+}
+
+/**
+ * The time of a field: as it was given unless it was edited, because a local time lacks fractions of a second, and is
+ * there twice when the clock is set back.
+ *
+ * @param {string} local
+ * @param {string} given
+ */
+function timeOf(local, given) {
+  return toUtc(local) === toUtc(toLocal(given)) ? given : toUtc(local);
 }
 
 /**

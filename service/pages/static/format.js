@@ -103,13 +103,13 @@ export function clock(time) {
 }
 
 /**
- * Date and time: "24 Nov 2026, 18:20:11".
+ * Date and time with the reader's time zone: "24 Nov 2026, 18:20:11 CET". The log and the API write UTC.
  *
  * @param {number | string} time
  */
 export function moment(time) {
   const day = new Date(time).toLocaleDateString("en-GB", { day: "numeric", month: "short", year: "numeric" });
-  return `${day}, ${clock(time)}`;
+  return `${day}, ${new Date(time).toLocaleTimeString("en-GB", { timeZoneName: "short" })}`;
 }
 
 /**

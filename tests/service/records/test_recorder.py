@@ -43,12 +43,13 @@ class Breakable(Store):
         super().__init__(url)
         self.is_away = threading.Event()
         self.asked = threading.Event()
+        self.cause = "it is away"
 
     @contextmanager
     def begin(self) -> Iterator[Connection]:
         self.asked.set()
         if self.is_away.is_set():
-            raise RecordsUnavailable("it is away")
+            raise RecordsUnavailable(self.cause)
         with super().begin() as connection:
             yield connection
 
@@ -195,6 +196,20 @@ def test_recovered_store_resets_the_failing_gauge_without_a_write(
         wait_until(lambda: recorder.is_failing)
         breakable.is_away.clear()
         wait_until(lambda: registry.get_sample_value("lensgate_records_failing") == 0)
+
+
+def test_every_cause_of_an_outage_is_logged_once(
+    breakable: Breakable, registry: CollectorRegistry, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.records.recorder._RETRY_SECONDS", (0.01,))
+    breakable.is_away.set()
+    with recording(breakable, registry):
+        for breakable.cause in ("it is being opened", "the disk is full", "it is being opened"):
+            breakable.asked.clear()
+            wait_until(lambda: f"queued: {breakable.cause}" in caplog.text)
+            wait_until(breakable.asked.is_set)
+    queued = [line for line in caplog.messages if "are queued" in line]
+    assert [line.rpartition(": ")[2] for line in queued] == ["it is being opened", "the disk is full"]
 
 
 def test_unexpected_exception_drops_one_batch_and_the_writer_continues(
