@@ -50,7 +50,7 @@ def bulk(options: argparse.Namespace) -> int:
         return _fail(str(error), FAULT)
     try:
         if options.json:
-            print(summary.to_json(), flush=True)  # noqa: T201 - Escapes for people are no JSON.
+            print(summary.to_json(), flush=True)  # noqa: T201 - JSON is not escaped for people.
         else:
             say(*summary.lines(), f"table: {settings.dst}")
     except BrokenPipeError:

@@ -250,8 +250,8 @@ class ModelStore:
             return []
         except (OSError, UnicodeDecodeError) as error:
             raise ModelError(
-                f"{path} cannot be read ({_reason(error)}): restore it, or move it away, which leaves nothing to roll "
-                "back to"
+                f"{path} cannot be read ({_reason(error)}): restore it, or move it away, after which no version "
+                "can be rolled back to"
             ) from error
         return [line.strip() for line in lines if line.strip()]
 

@@ -63,7 +63,7 @@ def run(options: argparse.Namespace) -> int:
     finally:
         store.close()
     if options.json:
-        print(found.model_dump_json(indent=2))  # noqa: T201 - Escapes for people are no JSON.
+        print(found.model_dump_json(indent=2))  # noqa: T201 - JSON is not escaped for people.
     else:
         say(*_describe(found))
     if options.export is not None:

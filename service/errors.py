@@ -157,7 +157,7 @@ class Overloaded(ServiceError):
 
     def __init__(self, detail: str, *, reason: ShedReason | None, retry_after: int) -> None:
         super().__init__(detail, headers={"Retry-After": str(retry_after)})
-        # None for a request for something else than decisions.
+        # None if the request does not ask for decisions.
         self.reason = reason
 
 
