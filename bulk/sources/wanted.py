@@ -65,7 +65,7 @@ class Wanted:
             self.ignored.add_file(name)
         elif self.is_output(folder):
             self.ignored.add("files of this run's output")
-        elif self.kind == "parquet" and self._is_private(path):
+        elif self.kind == "parquet" and not self.files.is_spelled_out and self._is_private(path):
             self.ignored.add("names that begin with _")
         else:
             return True
