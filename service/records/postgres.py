@@ -135,7 +135,7 @@ def make_engine(url: URL, *, seconds: float = SILENT_SECONDS) -> tuple[Engine, C
 
 
 @contextmanager
-def patience(connection: Connection, seconds: float = MIGRATION_SECONDS) -> Iterator[None]:
+def longer_timeouts(connection: Connection, seconds: float = MIGRATION_SECONDS) -> Iterator[None]:
     """Allow statements of up to `seconds` within the block."""
     driver: Any = connection.connection.driver_connection
     usual = driver.seconds
