@@ -124,7 +124,8 @@ class GateProtocol(HttpToolsProtocol):
             self._keep_unparsed()
             return
         self._unparsed = b""
-        if self._head_timer is None and (self.cycle is None or self.cycle.response_complete):
+        is_idle = self.timeout_keep_alive_task is not None
+        if not is_idle and self._head_timer is None and (self.cycle is None or self.cycle.response_complete):
             self._close_after(HEAD_SECONDS)
 
     def _keep_unparsed(self) -> None:
@@ -246,6 +247,10 @@ class GateProtocol(HttpToolsProtocol):
                 self.transport.close()
                 return
             self._all.rest(self)
+            self._unset_keepalive_if_required()  # Idle from now on; bytes of the body stopped the timer.
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
         elif self._is_kept_by_body and not (self._is_shut_down or self.cycle.response_started):
             self.cycle.keep_alive = True
         super().on_message_complete()
@@ -320,6 +325,8 @@ class GateProtocol(HttpToolsProtocol):
         """Close once idle; over TLS without waiting long for the caller's close notification."""
         self._is_shut_down = True
         super().shutdown()
+        if self.cycle is not None and self.cycle.disconnected:
+            self._close_after(CLOSE_SECONDS)  # Its refusal is sent, and the caller may not have stopped sending.
         if self.scheme == "https" and self.transport.is_closing():
             self.loop.call_later(CLOSE_SECONDS, self.transport.abort)
 
@@ -336,7 +343,8 @@ class GateProtocol(HttpToolsProtocol):
             # The reader sees a disconnect, and its answer is discarded.
             self.cycle.disconnected = True
             self.cycle.message_event.set()
-        self.transport.write(make_refusal(error, self._all.on_refusal))
+        if self.cycle is None or not self.cycle.response_complete or not self.cycle.more_body:
+            self.transport.write(make_refusal(error, self._all.on_refusal))
         self._close_slowly()
 
     def _close_slowly(self) -> None:
