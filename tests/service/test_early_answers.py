@@ -47,7 +47,7 @@ def test_a_refused_expectation_ends_the_connection_and_one_that_is_met_does_not(
 
 
 def test_refused_body_is_discarded_for_a_limited_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("service.http.uvicorn_adapter.protocol.DISCARD_SECONDS", 0.3)
+    monkeypatch.setattr("service.http.uvicorn_adapter.closing.DISCARD_SECONDS", 0.3)
     for framing in (b"Content-Length: 1000000000\r\n\r\n", b"Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n"):
         with running_service() as service, connected(service.url) as connection:
             connection.sendall(b"PUT /v1/decisions HTTP/1.1\r\nHost: x\r\n" + framing)
@@ -79,7 +79,7 @@ def test_early_refusal_of_the_last_request_reaches_a_caller_that_reads_after_sen
 def test_refusal_of_a_malformed_request_reaches_a_caller_that_sends_its_body_slowly(
     service: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("service.http.uvicorn_adapter.protocol.CLOSE_SECONDS", 0.8)
+    monkeypatch.setattr("service.http.uvicorn_adapter.closing.CLOSE_SECONDS", 0.8)
     with connected(service.url) as connection:
         connection.sendall(b"POST /v1/trials HTTP/1.1\r\nHost: x\r\nCookie: %b\r\n\r\n" % (b"x" * 20_000))
         for _ in range(20):

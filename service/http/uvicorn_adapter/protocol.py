@@ -13,17 +13,12 @@ from service.http.framing import HEAD_END, check_framing, check_target, may_be_r
 from service.http.half_close import HalfClose
 from service.http.raw_responses import make_refusal
 from service.http.scope_state import request_state
-from service.http.uvicorn_adapter.body_protocols import BodyDiscarder, ClosingDiscarder, ZeroCopyBodyReader
+from service.http.uvicorn_adapter.body_protocols import BodyDiscarder, ZeroCopyBodyReader
+from service.http.uvicorn_adapter.closing import CLOSE_SECONDS, Closing
 from service.http.uvicorn_adapter.head_writer import HeadWriter
 
 HEAD_SECONDS = 10.0
 """Timeout of request headers (slow-loris protection), from the first byte or a new connection."""
-
-CLOSE_SECONDS = 1.0
-"""Timeout of closing, after the last answer of a connection and the last bytes of its caller."""
-
-DISCARD_SECONDS = 30.0
-"""Timeout of the rest of a request that is already answered."""
 
 
 class GateProtocol(HttpToolsProtocol):
@@ -40,7 +35,7 @@ class GateProtocol(HttpToolsProtocol):
         max_header_bytes: limit of request line, headers and trailers together.
     """
 
-    _head_timer: asyncio.TimerHandle | None = None
+    _closing: Closing
     _is_reading_into = False
     _seen = 0
     _head_bytes = 0
@@ -56,7 +51,6 @@ class GateProtocol(HttpToolsProtocol):
     _writer: HeadWriter
     _tail = b""  # The last parsed bytes: the end of a head may be split.
     _is_half_closed = False
-    _is_shut_down = False
     _is_kept_by_body = False
 
     def __init__(self, *given: Any, connections: Connections, max_header_bytes: int, **named: Any) -> None:
@@ -67,14 +61,15 @@ class GateProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for a request, or close the connection if there are too many."""
         super().connection_made(transport)
+        self._closing = Closing(transport, self.loop)
         if not self._all.enter(self):
             transport.abort()
             return
-        self._close_after(HEAD_SECONDS)
+        self._closing.after(HEAD_SECONDS)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop timers, cancel the work on the request, and release what is left of its body."""
-        self._stop_waiting()
+        self._closing.cancel()
         self._all.leave(self)
         if self.cycle is not None and (on_disconnect := request_state(_typed(self.cycle.scope)).on_disconnect):
             on_disconnect()
@@ -125,8 +120,8 @@ class GateProtocol(HttpToolsProtocol):
             return
         self._unparsed = b""
         is_idle = self.timeout_keep_alive_task is not None
-        if not is_idle and self._head_timer is None and (self.cycle is None or self.cycle.response_complete):
-            self._close_after(HEAD_SECONDS)
+        if not is_idle and not self._closing.is_due and (self.cycle is None or self.cycle.response_complete):
+            self._closing.after(HEAD_SECONDS)
 
     def _keep_unparsed(self) -> None:
         self.flow.pause_reading()
@@ -211,7 +206,7 @@ class GateProtocol(HttpToolsProtocol):
             self.expect_100_continue = False  # Its callers take an interim answer for the final one.
         self._is_silent = False
         self._is_head_complete = True
-        self._stop_waiting()
+        self._closing.cancel()
         self._all.begin(self)
         super().on_headers_complete()
         # Until the body has come: a caller that is refused without `100 Continue` may send a request in its place.
@@ -242,7 +237,7 @@ class GateProtocol(HttpToolsProtocol):
             return
         if self.cycle.response_complete:
             self.cycle.more_body = False
-            self._stop_waiting()
+            self._closing.cancel()
             if not self.cycle.keep_alive:
                 self.transport.close()
                 return
@@ -251,7 +246,7 @@ class GateProtocol(HttpToolsProtocol):
             self.timeout_keep_alive_task = self.loop.call_later(
                 self.timeout_keep_alive, self.timeout_keep_alive_handler
             )
-        elif self._is_kept_by_body and not (self._is_shut_down or self.cycle.response_started):
+        elif self._is_kept_by_body and not (self._closing.is_shut_down or self.cycle.response_started):
             self.cycle.keep_alive = True
         super().on_message_complete()
 
@@ -264,9 +259,7 @@ class GateProtocol(HttpToolsProtocol):
         self.cycle.body.clear()  # Frees the beginning of a refused body before the next request.
         if self.cycle.more_body:
             self._all.rest(self)  # Its answer is sent: a caller whose body does not come must not keep others out.
-            self._close_after(self._discard_seconds)
-            if not self.cycle.keep_alive and self.transport.can_write_eof():
-                self.transport.write_eof()  # The caller may read to the end of the connection.
+            self._closing.after_rest(is_last=not self.cycle.keep_alive)
             if self._length is not None:
                 self.transport.set_protocol(BodyDiscarder(self, self._length - self._seen))
         elif self._unparsed:
@@ -323,10 +316,10 @@ class GateProtocol(HttpToolsProtocol):
 
     def shutdown(self) -> None:
         """Close once idle; over TLS without waiting long for the caller's close notification."""
-        self._is_shut_down = True
+        self._closing.is_shut_down = True
         super().shutdown()
         if self.cycle is not None and self.cycle.disconnected:
-            self._close_after(CLOSE_SECONDS)  # Its refusal is sent, and the caller may not have stopped sending.
+            self._closing.after(CLOSE_SECONDS)  # Its refusal is sent, and the caller may not have stopped sending.
         if self.scheme == "https" and self.transport.is_closing():
             self.loop.call_later(CLOSE_SECONDS, self.transport.abort)
 
@@ -345,33 +338,9 @@ class GateProtocol(HttpToolsProtocol):
             self.cycle.message_event.set()
         if self.cycle is None or not self.cycle.response_complete or not self.cycle.more_body:
             self.transport.write(make_refusal(error, self._all.on_refusal))
-        self._close_slowly()
-
-    def _close_slowly(self) -> None:
-        discarder = ClosingDiscarder(self)
-        self.transport.set_protocol(discarder)
         self._all.rest(self)
         self.flow.resume_reading()
-        if self.transport.can_write_eof():
-            self.transport.write_eof()
-        self._close_when_silent(discarder, self._discard_seconds)
-
-    @property
-    def _discard_seconds(self) -> float:
-        return CLOSE_SECONDS if self._is_shut_down else DISCARD_SECONDS
-
-    def _close_when_silent(self, discarder: ClosingDiscarder, seconds: float) -> None:
-        """Close once no bytes arrive for a while, after `seconds` at most."""
-        length = discarder.length
-
-        def check() -> None:
-            if discarder.length == length or seconds <= CLOSE_SECONDS:
-                self._give_up()
-            else:
-                self._close_when_silent(discarder, seconds - CLOSE_SECONDS)
-
-        self._stop_waiting()
-        self._head_timer = self.loop.call_later(CLOSE_SECONDS, check)
+        self._closing.once_silent(self)
 
     def _count_head(self, length: int) -> None:
         self._is_silent = False
@@ -384,20 +353,6 @@ class GateProtocol(HttpToolsProtocol):
         return HeaderTooLarge(
             f"the request head exceeds {self._max_header_bytes:,} bytes: shorten the URL or the headers"
         )
-
-    def _close_after(self, seconds: float) -> None:
-        self._stop_waiting()
-        self._head_timer = self.loop.call_later(seconds, self._give_up)
-
-    def _stop_waiting(self) -> None:
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
-
-    def _give_up(self) -> None:
-        self._head_timer = None
-        if not self.transport.is_closing():
-            self.transport.close()
 
 
 def _make_parser(protocol: GateProtocol) -> httptools.HttpRequestParser:
