@@ -7,7 +7,7 @@ import httptools
 from starlette.types import Scope
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from service.errors import ExpectationFailed, HeaderTooLarge, MalformedRequest, ServiceError
+from service.errors import HeaderTooLarge, ServiceError
 from service.http.connections import Connections
 from service.http.framing import HEAD_END, check_framing, check_target, may_be_request, refused_by_parser
 from service.http.half_close import HalfClose
@@ -15,6 +15,7 @@ from service.http.raw_responses import make_refusal
 from service.http.scope_state import request_state
 from service.http.uvicorn_adapter.body_protocols import BodyDiscarder, ZeroCopyBodyReader
 from service.http.uvicorn_adapter.closing import CLOSE_SECONDS, Closing
+from service.http.uvicorn_adapter.head_size import HeadSize
 from service.http.uvicorn_adapter.head_writer import HeadWriter
 
 HEAD_SECONDS = 10.0
@@ -38,12 +39,8 @@ class GateProtocol(HttpToolsProtocol):
     _closing: Closing
     _is_reading_into = False
     _seen = 0
-    _head_bytes = 0
-    _silent_bytes = 0  # Since the parser's last callback: it buffers incomplete lines.
-    _is_silent = True
     # While a new parser is fed the framing headers of the current request again.
     _is_replaying = False
-    _fault: ServiceError | None = None
     _length: int | None = 0  # Of the body; None if chunked.
     _is_head_complete = False
     _unparsed = b""  # Received bytes.
@@ -56,7 +53,7 @@ class GateProtocol(HttpToolsProtocol):
     def __init__(self, *given: Any, connections: Connections, max_header_bytes: int, **named: Any) -> None:
         super().__init__(*given, **named)
         self._all = connections
-        self._max_header_bytes = max_header_bytes
+        self._head_size = HeadSize(max_header_bytes)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for a request, or close the connection if there are too many."""
@@ -125,7 +122,7 @@ class GateProtocol(HttpToolsProtocol):
 
     def _keep_unparsed(self) -> None:
         self.flow.pause_reading()
-        if not may_be_request(self._unparsed, self._parsed, self._max_header_bytes):
+        if not may_be_request(self._unparsed, self._parsed, self._head_size.most):
             self.cycle.keep_alive = False
             self._unparsed = b""
 
@@ -137,23 +134,23 @@ class GateProtocol(HttpToolsProtocol):
                 return min(limit, start + self._length - self._seen)
         else:
             # In pieces of the size limit at most, so that a line without an end is detected within one piece.
-            limit = min(limit, start + self._max_header_bytes)
+            limit = min(limit, start + self._head_size.most)
         if (found := (self._tail + data[start : start + 3]).find(HEAD_END)) >= 0:
             return start + found + len(HEAD_END) - len(self._tail)
         found = data.find(HEAD_END, start, limit)
         return limit if found < 0 else found + len(HEAD_END)
 
     def _parse(self, data: memoryview) -> None:
-        self._is_silent = True
+        self._head_size.begin_piece()
         self._unset_keepalive_if_required()
         try:
             self._feed(data)
+            self._head_size.end_piece(len(data))
+        except HeaderTooLarge as error:
+            self._refuse(error)
         except httptools.HttpParserError as error:
-            self._refuse(self._fault or refused_by_parser(error))
-            return
-        self._silent_bytes = self._silent_bytes + len(data) if self._is_silent else 0
-        if self._silent_bytes > self._max_header_bytes:
-            self._refuse(self._header_too_large())
+            fault = error.__context__  # Of a callback.
+            self._refuse(fault if isinstance(fault, ServiceError) else refused_by_parser(error))
 
     def _feed(self, data: memoryview) -> None:
         while data:
@@ -181,14 +178,14 @@ class GateProtocol(HttpToolsProtocol):
         """Count a part of the request line."""
         if self._is_replaying:
             return
-        self._count_head(len(url))
+        self._head_size.add(len(url))
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Count a header."""
         if self._is_replaying:
             return
-        self._count_head(len(name) + len(value) + 4)
+        self._head_size.add(len(name) + len(value) + 4)
         if not self._is_head_complete:  # A trailer would look like a header that access control has checked.
             super().on_header(name, value.rstrip(b" \t"))  # The parser strips only the blanks before a value.
 
@@ -196,15 +193,11 @@ class GateProtocol(HttpToolsProtocol):
         """Check the framing and start the request."""
         if self._is_replaying:
             return
-        try:
-            check_target(self.url)
-            self._length = check_framing(self.headers, version=self.parser.get_http_version())
-        except (MalformedRequest, ExpectationFailed) as error:
-            self._fault = error
-            raise
+        check_target(self.url)
+        self._length = check_framing(self.headers, version=self.parser.get_http_version())
         if self.parser.get_http_version() == "1.0":
             self.expect_100_continue = False  # Its callers take an interim answer for the final one.
-        self._is_silent = False
+        self._head_size.note_callback()
         self._is_head_complete = True
         self._closing.cancel()
         self._all.begin(self)
@@ -222,12 +215,12 @@ class GateProtocol(HttpToolsProtocol):
         super().on_message_begin()
         self._is_head_complete = False
         self._seen = 0
-        self._head_bytes = 0
+        self._head_size.begin()
         request_state(_typed(self.scope)).connection = self
 
     def on_body(self, body: bytes) -> None:
         """Count body bytes that pass through the parser."""
-        self._is_silent = False
+        self._head_size.note_callback()
         self._seen += len(body)
         super().on_body(body)
 
@@ -318,9 +311,9 @@ class GateProtocol(HttpToolsProtocol):
         """Close once idle; over TLS without waiting long for the caller's close notification."""
         self._closing.is_shut_down = True
         super().shutdown()
-        if self.cycle is not None and self.cycle.disconnected:
-            self._closing.after(CLOSE_SECONDS)  # Its refusal is sent, and the caller may not have stopped sending.
-        if self.scheme == "https" and self.transport.is_closing():
+        # Its refusal is sent, and the caller may never stop sending.
+        is_refused = self.cycle is not None and self.cycle.disconnected
+        if is_refused or (self.scheme == "https" and self.transport.is_closing()):
             self.loop.call_later(CLOSE_SECONDS, self.transport.abort)
 
     def _refuse(self, error: ServiceError) -> None:
@@ -341,18 +334,6 @@ class GateProtocol(HttpToolsProtocol):
         self._all.rest(self)
         self.flow.resume_reading()
         self._closing.once_silent(self)
-
-    def _count_head(self, length: int) -> None:
-        self._is_silent = False
-        self._head_bytes += length
-        if self._head_bytes > self._max_header_bytes:
-            self._fault = self._header_too_large()
-            raise ValueError  # Stops the parser.
-
-    def _header_too_large(self) -> HeaderTooLarge:
-        return HeaderTooLarge(
-            f"the request head exceeds {self._max_header_bytes:,} bytes: shorten the URL or the headers"
-        )
 
 
 def _make_parser(protocol: GateProtocol) -> httptools.HttpRequestParser:
