@@ -1,7 +1,6 @@
 """The database of the records: SQLite or PostgreSQL."""
 
 import logging
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from threading import Lock
@@ -22,7 +21,6 @@ from service.records.migrations import prepare_schema
 log = logging.getLogger(__name__)
 
 _KEY = "LENSGATE_RECORDS_URL"
-_PASSWORD = re.compile(r"(://[^:@]*):.*@")
 _OPEN_SECONDS = 3.0
 
 READERS = 8
@@ -46,7 +44,8 @@ class Store:
         self._is_open = False
 
     def __str__(self) -> str:
-        return self.engine.url.render_as_string(hide_password=True)
+        url = self.engine.url.difference_update_query(["password", "sslpassword"])
+        return url.render_as_string(hide_password=True)
 
     @property
     def is_sqlite(self) -> bool:
@@ -155,9 +154,14 @@ def _array_item(kind: TypeEngine[Any]) -> TypeEngine[Any]:
 def _parse(text: str) -> URL:
     try:
         url = make_url(text)
-    except (ArgumentError, ValueError) as error:  # ValueError: the port is not a number.
-        shown = _PASSWORD.sub(r"\1:***@", text)
-        raise SettingsError(f"{_KEY}: {shown!r} is not a URL: use sqlite:///FILE, postgresql://... or off") from error
+    except ArgumentError as error:
+        # The text may hold a password.
+        raise SettingsError(f"{_KEY} is not a URL: use sqlite:///FILE, postgresql://... or off") from error
+    except ValueError as error:
+        raise SettingsError(
+            f"{_KEY}: the port is not a number; several servers are postgresql://USER:PASSWORD@/NAME?host=HOST,HOST"
+            "&port=PORT,PORT"
+        ) from error
     if url.drivername in ("postgres", "postgresql"):
         return url.set(drivername="postgresql+psycopg")
     if url.drivername not in ("sqlite", "postgresql+psycopg"):

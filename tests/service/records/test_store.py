@@ -198,7 +198,8 @@ def test_time_filter_uses_the_index(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("url", "told"),
     [
-        ("postgresql://user:se/cr@et@host:54x/name", r"'postgresql://user:\*\*\*@host:54x/name' is not a URL"),
+        ("postgres:user:secret@host/name", "^LENSGATE_RECORDS_URL is not a URL: use sqlite:///FILE"),
+        ("postgresql://user:secret@one:5432,two:5432/name", "^LENSGATE_RECORDS_URL: the port is not a number; several"),
         ("postgresql://host/name?sslmod=require", 'invalid connection option "sslmod"'),
         ("postgresql://host/name?prepare_threshold=0", 'invalid connection option "prepare_threshold"'),
         ("mysql://host/name", "neither sqlite nor postgresql"),
@@ -210,5 +211,12 @@ def test_time_filter_uses_the_index(tmp_path: Path) -> None:
     ],
 )
 def test_url_that_no_store_can_use_is_refused_without_its_password(url: str, told: str) -> None:
-    with pytest.raises(SettingsError, match=told):
+    with pytest.raises(SettingsError, match=told) as refused:
         Store(url)
+    assert "secret" not in str(refused.value)
+
+
+def test_store_is_named_without_its_passwords() -> None:
+    store = Store("postgresql://user:secret@host/name?password=secret&sslpassword=secret&sslmode=require")
+    assert str(store) == "postgresql+psycopg://user:***@host/name?sslmode=require"
+    store.close()
