@@ -94,6 +94,14 @@ def test_memory_that_is_written_to_runs_no_program(variant: str) -> None:
 
 
 @each_variant
+def test_a_tmpfs_has_only_options_that_podman_knows_as_well(variant: str) -> None:
+    known = {"size", "mode", "noexec", "nosuid", "nodev"}
+    for service in services(variant).values():
+        for folder in service.get("tmpfs", []):
+            assert {option.partition("=")[0] for option in folder.partition(":")[2].split(",")} <= known, folder
+
+
+@each_variant
 def test_ports_are_published_only_on_this_machine(variant: str) -> None:
     ports = [port for service in services(variant).values() for port in service.get("ports", [])]
     assert len(ports) == 4
