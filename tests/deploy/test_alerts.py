@@ -57,6 +57,15 @@ def test_every_recorded_series_that_an_alert_reads_is_recorded() -> None:
     assert read <= recorded
 
 
+def test_the_runbooks_look_at_the_routes_of_the_rules() -> None:
+    """A gate called by gRPC alone would look as if no request arrived."""
+    routes = re.compile(r'lensgate_requests_total\{route=~"([^"]+)"')
+    ruled = {route for rule in recordings() for route in routes.findall(rule["expr"])}
+    shown = set(routes.findall(RUNBOOKS.read_text()))
+    assert shown
+    assert shown <= ruled
+
+
 def test_every_recorded_series_in_a_runbook_is_recorded() -> None:
     named = {name for name in names(RUNBOOKS.read_text().replace('"', "")) if ":" in name}
     assert named
