@@ -148,9 +148,10 @@ image:
 
 # Write the current digests of the base images into .env, which compose reads.
 pin:
-	@grep -v '^#' deploy/images.env | while IFS='=' read -r name image; do \
+	@touch .env; grep -v '^#' deploy/images.env | while IFS='=' read -r name image; do \
 		digest=$$(docker buildx imagetools inspect --format '{{.Manifest.Digest}}' "$$image") || exit 1; \
-		touch .env; sed -i "/^$$name=/d" .env; echo "$$name=$$image@$$digest" | tee -a .env; done
+		others=$$(grep -v "^$$name=" .env); echo "$$name=$$image@$$digest"; \
+		printf '%s\n' $${others:+"$$others"} "$$name=$$image@$$digest" >.env; done
 
 # Write a CycloneDX bill of materials for .venv. An image carries its own in /usr/share/doc/lensgate.
 sbom: .venv/dev

@@ -125,6 +125,26 @@ def test_an_image_can_be_pinned_by_a_variable(name: str) -> None:
     assert tags[variable] in output(*command("postgres"), env={**os.environ, VARIABLE: "x"})
 
 
+def test_pinning_replaces_digests_and_keeps_other_lines_of_an_env_file_without_a_last_newline(tmp_path: Path) -> None:
+    docker = tmp_path / "bin/docker"
+    docker.parent.mkdir()
+    docker.write_text("#!/bin/sh\necho sha256:0123\n")
+    docker.chmod(0o755)
+    # BSD's sed, as on macOS, has another -i.
+    (tmp_path / "bin/sed").write_text("#!/bin/sh\nexit 1\n")
+    (tmp_path / "bin/sed").chmod(0o755)
+    (tmp_path / "deploy").mkdir()
+    (tmp_path / "deploy/images.env").write_text("# Tags.\nPYTHON_IMAGE=python:3\nGRAFANA_IMAGE=grafana:12\n")
+    (tmp_path / ".env").write_text("GRAFANA_IMAGE=grafana:11@sha256:old\nTRACE_URL='http://h/${__value.raw}'")
+    path = f"{docker.parent}:{os.environ['PATH']}"
+    output("make", "-C", str(tmp_path), "-f", str(ROOT / "Makefile"), "pin", env={**os.environ, "PATH": path})
+    assert (tmp_path / ".env").read_text().splitlines() == [
+        "TRACE_URL='http://h/${__value.raw}'",
+        "PYTHON_IMAGE=python:3@sha256:0123",
+        "GRAFANA_IMAGE=grafana:12@sha256:0123",
+    ]
+
+
 @pytest.mark.parametrize(("variant", "target"), [("cpu", "cpu"), ("gpu", "gpu"), ("postgres", "cpu")])
 def test_the_gate_is_built_from_a_stage_that_exists(variant: str, target: str) -> None:
     gate = services(variant)["gate"]
