@@ -128,7 +128,13 @@ def test_an_image_can_be_pinned_by_a_variable(name: str) -> None:
 def test_pinning_replaces_digests_and_keeps_other_lines_of_an_env_file_without_a_last_newline(tmp_path: Path) -> None:
     docker = tmp_path / "bin/docker"
     docker.parent.mkdir()
-    docker.write_text("#!/bin/sh\necho sha256:0123\n")
+    # As buildx, which ignores other formats of a manifest.
+    docker.write_text("""#!/bin/sh
+case "$5" in
+'{{.Manifest'*) printf 'Name: %s\\nDigest: sha256:0123\\n' "$6" ;;
+*) printf sha256:0123 ;;
+esac
+""")
     docker.chmod(0o755)
     # BSD's sed, as on macOS, has another -i.
     (tmp_path / "bin/sed").write_text("#!/bin/sh\nexit 1\n")
