@@ -49,10 +49,11 @@ from training.model.network import build_network
 from training.model.preset import Preset
 from training.model.train import HISTORY_FILE, NETWORK_FILE, RUN_FILE, FitRun
 from training.report import PAGE_FILE, ReportSources, training_run, write_report
+from training.report.comparisons import studies
 from training.report.evidence import Evidence
 from training.report.formatting import number, percent, share
 from training.report.image_files import ImageFiles
-from training.report.page import Html, render
+from training.report.page import Html, Section, render
 from training.search.study import StudyResult
 
 SIZE = 32
@@ -465,7 +466,7 @@ def test_discarded_images_are_shown_by_reason(made: Made) -> None:
 def test_doubtful_labels_studies_and_comparisons_are_shown_where_given(made: Made) -> None:
     assert "The 25 most doubtful of 29 labels" in section(made.page, "issues")
     study = section(made.page, "studies")
-    assert "32 1 20 90.0 % [90.0, 90.0] 0.200 [0.200, 0.200] - 2.0" in study
+    assert "32 1 20 90.0 % 0.200 - 2.0" in study
     assert "The log loss is 0.1250 higher with 32 than with &lt;64&gt; (p 0.010)." in study
     assert "Failed: 32, seed 1." in study
     compared = section(made.page, "comparison")
@@ -611,3 +612,28 @@ def test_a_data_set_whose_images_are_all_copies_has_no_examples() -> None:
     shown = training_run.data(cast(Evidence, evidence))
     assert [figure.name for figure in shown.figures()] == ["labels-bars"]
     assert "copies" in render("", Html(""), [shown])
+
+
+def test_a_study_with_one_run_of_each_value_tested_no_difference() -> None:
+    point = SeedMean(value=0.9)
+    summaries = tuple(
+        ValueSummary(
+            value=value,
+            runs=1,
+            accuracy=point,
+            log_loss=point,
+            seconds=None,
+            bytes=1,
+            images=20,
+            standard_error=0.1,
+        )
+        for value in ("32", "64")
+    )
+    study = StudyResult(
+        kind="resolution", records="", settings={}, runs=(), failed=(), summaries=summaries, differences=()
+    )
+    found = studies(cast(Evidence, SimpleNamespace(studies=[study])))
+    assert isinstance(found, Section)
+    text = " ".join(map(str, found.parts))
+    assert "No difference was tested: each value has one run." in text
+    assert "significant" not in text
