@@ -128,13 +128,17 @@ def _use(found: "Recertificate") -> str:
 
 
 def _outcome(label: Label, one: "ClassRecertificate") -> str:
+    from service.review.recertify import MAX_LABELS
+
     side = ">" if label is Label.GLASSES else "<"
     counted = f"{one.errors} of {one.images} wrong at p {side} {one.edge:.10g}, evidence {one.evidence:.3g}"
     target = percent_exact(one.target_risk)
     if one.certified:
         return f"certified: at most {target} wrong ({counted}; keeps {100 * (one.kept or 0.0):.1f} %)"
     if one.labels_needed is None:
-        return f"not certified for {target}: too many errors ({counted})"
+        most = f"{MAX_LABELS:,} more labels"
+        why = f"too many errors for {most}" if one.errors else f"more than {most} needed"
+        return f"not certified for {target}: {why} ({counted})"
     return f"not certified for {target}: about {one.labels_needed:,} more labels needed ({counted})"
 
 

@@ -218,6 +218,17 @@ def test_the_printed_band_and_promise_are_those_that_were_certified(
     assert float(said.partition("LENSGATE_BAND_HIGH=")[2].split()[0]) == edge > 0.9999
 
 
+def test_a_target_that_needs_too_many_labels_is_not_blamed_on_errors(
+    store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    judge(store, 60, probability=0.98)
+    _, said = certify(store, tmp_path, capsys, "--target-risk", "0.00001")
+    assert said.count("not certified for 0.001 %: more than 20,000 more labels needed (0 of ") == 2
+    judge(store, 60, errors=60, probability=0.98)
+    _, said = certify(store, tmp_path, capsys)
+    assert "not certified for 1 %: too many errors for 20,000 more labels (60 of 120 wrong" in said
+
+
 def test_an_exported_band_is_promoted_and_served_with_its_certificate(
     store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
