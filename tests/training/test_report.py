@@ -443,7 +443,7 @@ def test_the_band_in_use_is_held_against_the_papers_on_both_splits(made: Made) -
 
 def test_kinds_that_are_no_portrait_have_the_cards_shares(made: Made) -> None:
     text = section(made.page, "unfamiliar")
-    assert "black 40 100.0 % [91.2, 100.0] 22.5 % [12.3, 37.5]" in text
+    assert "black 40 100.0 % [91.2, 100.0] 22.5 % [12.3, 37.6]" in text
     assert "One image of each kind" in text
 
 
@@ -470,7 +470,7 @@ def test_doubtful_labels_studies_and_comparisons_are_shown_where_given(made: Mad
     assert "The log loss is 0.1250 higher with 32 than with &lt;64&gt; (p 0.010)." in study
     assert "Failed: 32, seed 1." in study
     compared = section(made.page, "comparison")
-    assert "runs/&lt;two&gt; 32 1,234 1 95.8 % [79.8, 99.3] 0.100 [0.050, 0.200]" in compared
+    assert "runs/&lt;two&gt; 32 1,234 1 95.8 % [79.7, 99.3] 0.100 [0.050, 0.200]" in compared
     assert "Wrong only with runs/&lt;two&gt;: 0 images; wrong only with runs/one: 2 (McNemar" in compared
 
 
@@ -478,6 +478,16 @@ def test_report_names_everything_that_repeats_the_training(made: Made) -> None:
     text = section(made.page, "repeat")
     for written in (made.card.sha256, made.card.training.records, made.card.data[0].fingerprint, "Seed of the fit 3"):
         assert written in text
+
+
+def test_few_images_are_not_shown_as_none_nor_most_as_all() -> None:
+    shares = (0.0, 1e-9, 0.0004, 0.0006, 0.5, 0.9994, 0.9999, 1.0)
+    shown = ["0.0", "< 0.1", "< 0.1", "0.1", "50.0", "99.9", "> 99.9", "100.0"]
+    assert [percent(one) for one in shares] == [f"{one}\xa0%" for one in shown]
+    assert percent(0.00004, decimals=2) == "< 0.01\xa0%"
+    assert share(exact_interval(99_999, 100_000)) == "> 99.9\xa0% [99.9, 100.0]"
+    assert share(exact_interval(9, 9)).endswith("[66.3, 100.0]")
+    assert share(exact_interval(0, 10**6)) == "0.0\xa0% [0.0, 0.1]"
 
 
 def test_the_same_inputs_give_the_same_page(made: Made, tmp_path: Path) -> None:
