@@ -168,6 +168,11 @@ def test_a_perfect_accuracy_has_a_standard_error() -> None:
     assert "0.095 less accurate than the untuned one, 13.5 standard errors" in " ".join(tuned_or_not(perfect))
 
 
+def test_a_series_whose_untuned_runs_all_failed_says_nothing_about_tuning() -> None:
+    results = _with_models({"tuned architecture, 5 trials": [0.9, 0.91]})
+    assert "With flipped labels" not in " ".join(tuned_or_not(results))
+
+
 def test_values_without_a_common_seed_are_not_compared() -> None:
     runs = _runs({"32": [0.8, 0.9], "64": [0.7, 0.9]}).runs
     assert not Series.of([runs[0], runs[3]]).differences

@@ -136,7 +136,7 @@ def tuned_or_not(results: PaperResults) -> Iterator[str]:
         found = summaries(results, kind, "models")
         series = results.labels[kind].series.get("models")
         names = [name for name in model_names(results.plan.trials) if name in found and name != "untuned"]
-        if series is None or not names:
+        if series is None or not names or "untuned" not in found:
             continue
         start, best = found["untuned"], max(names, key=lambda name: found[name].accuracy.value)
         gain = found[best].accuracy.value - start.accuracy.value
