@@ -62,6 +62,16 @@ def percent_up(bound: float, *, decimals: int = 2) -> float:
     return math.ceil(round(100 * bound * scale, 6)) / scale
 
 
+def percent_exact(share: float) -> str:
+    """Format a target or a confidence in per cent with as many digits as it has: 99.99 % must not become 100 %."""
+    return f"{100 * share:.10g} %"
+
+
+def p_value(p: float) -> str:
+    """Format as p 0.029, or p < 0.001: no difference is certain."""
+    return f"p {p:.3f}" if p >= 0.001 else "p < 0.001"
+
+
 def is_formula(text: str) -> bool:
     """Return whether a spreadsheet would evaluate a cell with this text."""
     return text.startswith(_FORMULA)
