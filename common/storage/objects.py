@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from common.storage.types import FileStore, Listing, StoredFile, any_path
-from common.storage.urls import has_query, plain_url, url_path
+from common.storage.urls import has_query, links_below, plain_url, url_path
 
 _SCHEME = re.compile(r"\A\w+://")
 _BLOCK_BYTES = 8 * 2**20
@@ -210,8 +210,8 @@ class WebFiles(ObjectStore):
         # Index pages link to their own sorted views and to themselves.
         paths = (file.path for file in listing.files if not file.path.partition("?")[0].endswith("/"))
         # Names are compared first: each file that is looked at costs a request.
-        found = self._found(filter(is_wanted, paths))
-        return Listing(found, [inner for inner in listing.folders if not inner.endswith(("/.", "/.."))])
+        found = self._found(filter(is_wanted, links_below(folder, paths)))
+        return Listing(found, links_below(folder, listing.folders))
 
     def look(self, path: str) -> StoredFile | None:
         file = super().look(path)

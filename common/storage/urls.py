@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from collections.abc import Iterable
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from common.errors import UrlError
@@ -29,6 +30,30 @@ def plain_url(url: str) -> str:
         stem, dot, ending = name.rpartition(".") if "." in name else (name, "", "")
         name = f"{stem}~{hashlib.sha256(repr(chosen).encode()).hexdigest()[:8]}{dot}{ending}"
     return f"{parts.scheme}://{host}{folder}{slash}{name}"
+
+
+def links_below(folder: str, links: Iterable[str]) -> list[str]:
+    """Return the links of an index page that lead into its folder, each once and without `.` and `..`.
+
+    A link such as `../other/` leads out of the folder, and from page to page without end.
+    """
+    start = f"{_without_dots(folder)}/"
+    found = (_without_dots(link) for link in links)
+    inside = (link.removeprefix(start) for link in found if link.startswith(start) and link != start)
+    return list(dict.fromkeys(f"{folder.rstrip('/')}/{rest}" for rest in inside))
+
+
+def _without_dots(url: str) -> str:
+    """Resolve `.` and `..` in the path of a URL as a request for it does, and drop a slash at its end."""
+    parts = urlsplit(url)
+    steps: list[str] = []
+    for step in parts.path.split("/"):
+        plain = step.replace("%2e", ".").replace("%2E", ".")
+        if plain == "..":
+            del steps[max(1, len(steps) - 1) :]
+        elif plain != ".":
+            steps.append(step)
+    return parts._replace(path="/".join(steps).rstrip("/")).geturl()
 
 
 def url_path(url: str) -> str:

@@ -18,7 +18,9 @@ from service.access.tokens import Token, TokenFile
 from service.errors import Forbidden, MalformedRequest, Unauthorized
 from service.http.scope_state import request_state
 
-_SEEN = frozenset({b"authorization", b"cookie", b"host", b"origin", b"sec-fetch-site", b"x-csrf-token"})
+_SEEN = frozenset(
+    {b"authorization", b"cookie", b"host", b"origin", b"sec-fetch-mode", b"sec-fetch-site", b"x-csrf-token"}
+)
 
 
 class Access:
@@ -58,8 +60,7 @@ class Access:
         """
         need, headers, state = need_of(scope["method"], scope["path"]), _read_headers(scope), request_state(scope)
         self._check_host(scope, headers, need)
-        if scope["method"] not in SAFE_METHODS and (self._tokens is None or need is Open.TO_ALL):
-            headers.check_origin()
+        self._check_page(scope, headers, need)
         if self._tokens is None:
             state.principal = UNRESTRICTED
             return None
@@ -89,6 +90,14 @@ class Access:
         if self._hosts is not None and is_page and headers.host and need is not Open.TO_ALL:
             self._hosts.check(headers.host)
 
+    def _check_page(self, scope: Scope, headers: "_Headers", need: Need) -> None:
+        """Refuse what pages of other sites load or send."""
+        if scope["method"] not in SAFE_METHODS:
+            if self._tokens is None or need is Open.TO_ALL:
+                headers.check_origin()
+        elif need is not Open.TO_ALL:
+            headers.check_reader()
+
     def _identify(self, method: str, headers: "_Headers", tokens: TokenFile) -> tuple[Token, Session | None]:
         if headers.authorization is not None:
             return self._guard.find_bearer(headers.authorization, tokens), None
@@ -114,11 +123,17 @@ class _Headers:
     host: str = ""
     origin: str | None = None
     site: str | None = None
+    mode: str | None = None
     csrf: str = ""
 
     def check_origin(self) -> None:
         """Raise Forbidden for requests from pages of other sites."""
         check_origin(origin=self.origin, site=self.site, host=self.host)
+
+    def check_reader(self) -> None:
+        """Raise Forbidden for what pages of other sites load: links to this service work, images and fetches do not."""
+        if self.site == "cross-site" and self.mode != "navigate":
+            raise Forbidden("cross-site request refused")
 
 
 def _read_headers(scope: Scope) -> _Headers:
@@ -139,6 +154,7 @@ def _read_headers(scope: Scope) -> _Headers:
         found.get(b"host", ""),
         found.get(b"origin"),
         found.get(b"sec-fetch-site"),
+        found.get(b"sec-fetch-mode"),
         found.get(b"x-csrf-token", ""),
     )
 
@@ -151,4 +167,4 @@ def _login(scope: Scope, headers: _Headers, missing: Permission | None = None) -
     # The path is decoded; quoted once more it survives as the value of `next`, which the page decodes once.
     wanted = quote(quote(scope["path"], safe="/") + (f"?{query}" if query else ""), safe="/")
     reason = f"&missing={missing}" if missing else ""
-    return RedirectResponse(f"/login?next={wanted}{reason}", 303, headers={"Cache-Control": "no-store"})
+    return RedirectResponse(f"/login?next={wanted}{reason}", 303)

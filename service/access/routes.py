@@ -42,8 +42,7 @@ def make_session_routes(tokens: TokenFile | None) -> APIRouter:
 
     @router.head("/v1/session", include_in_schema=False)
     @router.get("/v1/session", responses=describe_problems([Unauthorized]), summary="Show the current session")
-    async def show(request: Request, response: Response) -> SessionAnswer:
-        response.headers["Cache-Control"] = "no-store"
+    async def show(request: Request) -> SessionAnswer:
         return _describe(principal_of(request), session_of(request), is_on=tokens is not None)
 
     @router.post(
@@ -58,7 +57,6 @@ def make_session_routes(tokens: TokenFile | None) -> APIRouter:
         token = _find(await _read_login(request), tokens)
         session = open_session(token, now=tokens.now())
         response.headers["Set-Cookie"] = set_cookie(session, is_secure=_is_secure(request))
-        response.headers["Cache-Control"] = "no-store"
         return _describe(token.principal, session, is_on=True)
 
     @router.delete("/v1/session", status_code=204, summary="Log out and delete the cookie")

@@ -1,6 +1,6 @@
 """Files that are generated while they are sent: one part of one file at a time."""
 
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator
 from typing import TypeVar
 
 from anyio import CapacityLimiter, to_thread
@@ -18,12 +18,10 @@ class Downloads:
     def __init__(self) -> None:
         self._turn = CapacityLimiter(1)
 
-    async def respond(
-        self, parts: Iterator[_Part], name: str, *, media_type: str, headers: Mapping[str, str] | None = None
-    ) -> StreamingResponse:
+    async def respond(self, parts: Iterator[_Part], name: str, *, media_type: str) -> StreamingResponse:
         """Return a file download. Its first part is produced early, so that an error can still be answered."""
         first = await self._next(parts)
-        headers = {"Content-Disposition": f'attachment; filename="{name}"', **(headers or {})}
+        headers = {"Content-Disposition": f'attachment; filename="{name}"'}
         return StreamingResponse(self._all(first, parts), media_type=media_type, headers=headers)
 
     async def _all(self, part: _Part | None, parts: Iterator[_Part]) -> AsyncIterator[_Part]:

@@ -1,7 +1,7 @@
 """The outermost layer of the app: request id, log line, metrics and trace, and the answer to unexpected errors."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
@@ -34,6 +34,9 @@ RECORD = "GET /v1/decisions"
 """The route label of other methods than POST: service objectives cover decisions alone."""
 
 _BATCH = "/v1/decisions/batch"
+
+# Answers depend on the caller's token or cookie and on the moment: a cache between would show them to others.
+_UNCACHED = (b"cache-control", b"no-store")
 
 
 class Telemetry:
@@ -75,8 +78,7 @@ class Telemetry:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = [*message.get("headers", ()), (b"x-request-id", request_id.encode("ascii"))]
-                message = {**message, "headers": headers}
+                message = {**message, "headers": _complete(message.get("headers", ()), request_id)}
                 if status == MethodNotAllowed.status and self._methods is not None:
                     MutableHeaders(scope=message)["Allow"] = self._methods.allowed(scope["path"])
             await send(message)
@@ -117,6 +119,12 @@ async def answer_error(request: Request, error: Exception) -> Response:
 def _answer(error: Exception, scope: Scope) -> Response:
     """Return the response to an error, logged first if it is unexpected."""
     return problem_response(answerable(_translate(error), request_state(scope)), scope)
+
+
+def _complete(headers: Iterable[tuple[bytes, bytes]], request_id: str) -> list[tuple[bytes, bytes]]:
+    """Add the request's id, and forbid caches to keep an answer that says nothing of them."""
+    found = [*headers, (b"x-request-id", request_id.encode("ascii"))]
+    return found if any(name == b"cache-control" for name, _ in found) else [*found, _UNCACHED]
 
 
 def problem_response(error: ServiceError, scope: Scope) -> Response:

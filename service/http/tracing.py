@@ -4,9 +4,11 @@ Needs the extra `tracing`. OpenTelemetry's own variables configure the rest: `OT
 `OTEL_TRACES_SAMPLER`, `OTEL_EXPORTER_OTLP_HEADERS`.
 """
 
+import logging
 import os
 import time
 from collections.abc import Mapping, Sequence
+from urllib.parse import urlsplit
 
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import SERVICE_NAME, Resource
@@ -19,6 +21,8 @@ from service.timings import Stage
 
 EXPORT_SECONDS = 2.0
 """Timeout of one export: an unreachable collector must not delay shutdown."""
+
+_LOGGERS = (OTLPSpanExporter.__module__, "urllib3.connectionpool")
 
 _callers = TraceContextTextMapPropagator()
 
@@ -34,6 +38,7 @@ class Tracer:
     def __init__(self, endpoint: str, *, exporter: SpanExporter | None = None) -> None:
         resource = Resource.create({SERVICE_NAME: os.environ.get("OTEL_SERVICE_NAME", "lensgate")})
         self._provider = TracerProvider(resource=resource, shutdown_on_exit=False)
+        _hide_query(endpoint)
         exporter = exporter or OTLPSpanExporter(endpoint, timeout=EXPORT_SECONDS)
         self._provider.add_span_processor(BatchSpanProcessor(exporter))
         self._tracer = self._provider.get_tracer("lensgate")
@@ -79,6 +84,19 @@ class Tracer:
     def close(self) -> None:
         """Flush pending spans, as far as the collector accepts them."""
         self._provider.shutdown()
+
+
+def _hide_query(endpoint: str) -> None:
+    """Keep the query of the endpoint, which may hold a key, out of what the exporter and its client log."""
+    if not (query := urlsplit(endpoint).query):
+        return
+
+    def hide(line: logging.LogRecord) -> bool:
+        line.msg, line.args = line.getMessage().replace(query, "..."), None
+        return True
+
+    for name in _LOGGERS:
+        logging.getLogger(name).addFilter(hide)
 
 
 def _nanoseconds(seconds: float) -> int:

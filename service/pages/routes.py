@@ -47,7 +47,7 @@ def make_page_routes(sampler: Sampler, *, store: Store | None = None) -> APIRout
         "/v1/operations", response_model=Operations, summary="Show the state of the service, as on the page `/`"
     )
     async def operations() -> Response:
-        return Response(await sampler.show(), headers={"Cache-Control": "no-store"}, media_type="application/json")
+        return Response(await sampler.show(), media_type="application/json")
 
     history = HistoryReader()
 
@@ -59,7 +59,7 @@ def make_page_routes(sampler: Sampler, *, store: Store | None = None) -> APIRout
     )
     def operations_history(window: Window = Window.QUARTER) -> Response:
         body = history.show(require_store(store), window)
-        return Response(body, headers={"Cache-Control": "no-store"}, media_type="application/json")
+        return Response(body, media_type="application/json")
 
     return router
 

@@ -1,5 +1,6 @@
 """Connections to one SQLite file, which may be moved or replaced while they are open."""
 
+import contextlib
 import os
 import sqlite3
 from pathlib import Path
@@ -70,6 +71,7 @@ def make_engine(url: URL) -> Engine:
     @event.listens_for(engine, "do_connect")
     def make_folder(*_: object) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _make_private(path)
         _refuse_other_file(path)
 
     @event.listens_for(engine, "connect")
@@ -85,6 +87,13 @@ def make_engine(url: URL) -> Engine:
             raise InvalidatePoolError(f"{path} was deleted or replaced")
 
     return engine
+
+
+def _make_private(path: Path) -> None:
+    """Create a missing file for its owner alone; SQLite would follow the umask, by which others often may read it."""
+    # An existing file is never opened: closing it would release the locks that SQLite holds on it.
+    with contextlib.suppress(OSError):  # SQLite reports why it cannot be created.
+        os.close(os.open(path.resolve(), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
 
 
 def _refuse_other_file(path: Path) -> None:

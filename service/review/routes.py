@@ -30,8 +30,6 @@ from service.shared_computation import SharedComputation
 
 MAX_CLAIMED = 100
 
-_UNCACHED = {"Cache-Control": "no-store"}
-
 
 class ReviewerBody(BaseModel):
     """The reviewer; with tokens the name of the token."""
@@ -183,12 +181,12 @@ def _add_exports(router: APIRouter, store: Store | None, downloads: Downloads) -
     @router.get("/corrections.csv", response_class=Response, summary="Export all verdicts as corrections for training")
     async def corrections(ids: Ids = Ids.RECORD) -> Response:
         lines = write_corrections(require_store(store), ids)
-        return await downloads.respond(lines, "corrections.csv", media_type="text/csv", headers=_UNCACHED)
+        return await downloads.respond(lines, "corrections.csv", media_type="text/csv")
 
     @router.get("/dataset.tar", response_class=Response, summary="Export labelled images in the Kaggle layout")
     async def dataset() -> Response:
         parts = write_dataset(require_store(store))
-        return await downloads.respond(parts, "dataset.tar", media_type="application/x-tar", headers=_UNCACHED)
+        return await downloads.respond(parts, "dataset.tar", media_type="application/x-tar")
 
 
 def _queue(store: Store | None) -> ReviewQueue:

@@ -108,6 +108,18 @@ def test_the_password_of_a_url_is_used_and_never_written(bulk: Bulk, server: str
         assert_no_secret(refused, tmp_path / "wrong")
 
 
+def test_only_links_below_the_page_are_followed_and_each_file_once(bulk: Bulk, server: str, tmp_path: Path) -> None:
+    # Each page links to the other one, as navigation bars do: followed, they would lead around without end.
+    for name, other in (("faces", "other"), ("other", "faces")):
+        folder = tmp_path / "web" / name
+        folder.mkdir()
+        (folder / f"{name}.png").write_bytes(face(LIGHT))
+        links = (f"{name}.png", f"./{name}.png", f"../{other}/{other}.png", f"%2e%2e/{other}/", f"../{other}/", "../")
+        (folder / "index.html").write_text("".join(f'<a href="{link}">x</a>' for link in links))
+    assert bulk(f"{server}/faces", tmp_path / "out").status == 0
+    assert [row["id"] for row in read_rows(tmp_path / "out")] == ["faces.png"]
+
+
 def test_a_changed_file_of_an_index_page_is_judged_again(bulk: Bulk, server: str, tmp_path: Path) -> None:
     folder = tmp_path / "web" / "faces"
     write_faces(folder, [LIGHT, DARK])

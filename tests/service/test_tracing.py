@@ -1,6 +1,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -88,6 +89,17 @@ def test_stages_of_one_name_are_summed() -> None:
     assert stages.milliseconds() == {"queue": 500.0, "decode": 500.0}
     stages.add("decode", 7.0, 7.125)
     assert stages.latest() == {"queue": 0.5, "decode": 0.125}
+
+
+def test_a_key_in_the_address_of_the_collector_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        tracer = Tracer(f"http://127.0.0.1:{closed.getsockname()[1]}/v1/traces?key=hush")
+        tracer.record("GET /", [], started=1.0, headers={}, attributes={"http.response.status_code": 200})
+        with caplog.at_level("DEBUG"):
+            tracer.close()
+    assert "url: /v1/traces?..." in caplog.text
+    assert "hush" not in caplog.text
 
 
 @contextmanager

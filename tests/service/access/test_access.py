@@ -287,6 +287,28 @@ def test_without_authentication_cross_site_requests_are_403() -> None:
             assert (answer.status_code, answer.json()["code"]) == (403, "forbidden"), headers
 
 
+def test_without_authentication_pages_of_other_sites_cannot_load_anything() -> None:
+    with running_service() as service:
+        for path in ("/v1/model", "/v1/review/dataset.tar", "/docs"):
+            for mode in ("no-cors", "cors"):
+                headers = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": mode}
+                assert service.client.get(path, headers=headers).status_code == 403, (path, mode)
+        link = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}
+        own = {"Sec-Fetch-Site": "same-origin", "Sec-Fetch-Mode": "cors"}
+        for headers in (link, own):
+            assert service.client.get("/v1/model", headers=headers).status_code == 200
+        probe = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors"}
+        assert service.client.get("/livez", headers=probe).status_code == 200
+
+
+def test_no_cache_keeps_an_answer(tmp_path: Path) -> None:
+    with running_service(records_url=f"sqlite:///{tmp_path}/records.db") as service:
+        assert service.post(WHITE).headers["cache-control"] == "no-store"
+        for path in ("/v1/decisions", "/v1/decisions?format=csv", "/v1/review/dataset.tar", "/metrics", "/v2", "/nix"):
+            assert service.client.get(path).headers["cache-control"] == "no-store", path
+        assert service.client.get("/").headers["cache-control"] == "no-cache"
+
+
 def test_without_authentication_a_rebound_host_name_is_403() -> None:
     rebound = {"Host": "evil.example:8000"}
     with running_service() as service:

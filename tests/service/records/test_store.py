@@ -25,6 +25,20 @@ from .conftest import make_database
 from .stores import entry, is_waiting, names, put
 
 
+def test_a_new_file_is_private_and_an_old_one_keeps_its_mode(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "records.db"
+    before = os.umask(0o022)
+    try:
+        for mode in (0o600, 0o640):
+            store = Store(f"sqlite:///{path}")
+            put(store, [entry("any")])
+            assert {file.stat().st_mode & 0o777 for file in path.parent.iterdir()} == {mode}
+            store.close()
+            path.chmod(0o640)
+    finally:
+        os.umask(before)
+
+
 def test_a_file_that_was_deleted_is_made_anew(tmp_path: Path) -> None:
     path = tmp_path / "records.db"
     store = Store(f"sqlite:///{path}")
