@@ -122,7 +122,7 @@ def _answer(error: Exception, scope: Scope) -> Response:
 
 
 def _complete(headers: Iterable[tuple[bytes, bytes]], request_id: str) -> list[tuple[bytes, bytes]]:
-    """Add the request's id, and forbid caches to keep an answer that says nothing of them."""
+    """Add the id of the request and, unless the answer has its own rule, forbid caches to keep it."""
     found = [*headers, (b"x-request-id", request_id.encode("ascii"))]
     return found if any(name == b"cache-control" for name, _ in found) else [*found, _UNCACHED]
 
