@@ -137,6 +137,15 @@ def _report(error: Exception) -> str | None:
     return str(error) if isinstance(error, GateError | OSError) else None
 
 
+def _without_passwords(arguments: Sequence[str]) -> Sequence[str]:
+    """Return the arguments without what opens their URLs: everybody who may use a model reads its card."""
+    if not any("://" in each for each in arguments):
+        return arguments
+    from common.storage import without_secrets  # Takes a second, and only URLs need it.
+
+    return [without_secrets(each) for each in arguments]
+
+
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = Parser(
         prog="lensgate",
@@ -153,7 +162,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     getattr(importlib.import_module(module), function)(command)
     command.set_defaults(command_name=chosen)
     # A model's card records the command that made it.
-    line = shlex.join(["lensgate", *arguments]).encode(errors="backslashreplace").decode()
+    line = shlex.join(["lensgate", *_without_passwords(arguments)]).encode(errors="backslashreplace").decode()
     command.set_defaults(command_line=line)
     return command.parse(arguments[1:])
 

@@ -13,7 +13,7 @@ import pytest
 from common.signals import Interrupted
 from gate import Label
 from gate.card import CardBand, CardClass, GoldenSample, TrueClass
-from lensgate.cli import _COMMANDS, _EXTRAS, main
+from lensgate.cli import _COMMANDS, _EXTRAS, _parse, main
 from tests.conftest import ROOT
 from tests.support.commands import TIMEOUT, lensgate_without
 from tests.support.images import encode, flat, portrait
@@ -253,6 +253,21 @@ def test_the_environment_counts_as_it_does_for_the_service(
     assert main(["classify", "--json", str(tmp_path / "dark.png")]) == 0
     assert json.loads(capsys.readouterr().out)["reason"] == "uncertain"
     assert main(["models", "list"]) == 0
+
+
+def test_the_command_that_a_card_records_has_no_password() -> None:
+    for url in (
+        "postgresql://gate:hush@db/gate",
+        "postgresql+psycopg://gate:1/hush@db/gate",
+        "postgresql://gate@db/gate?user=gate&password=hush&sslpassword=hush",
+    ):
+        for words in (["--records-url", url], [f"--records-url={url}"]):
+            line = _parse(["certify", *words, "--export", "5", "--source", "a b"]).command_line
+            assert line.startswith("lensgate certify ")
+            assert "--records-url" in line
+            assert "db/gate" in line
+            assert line.endswith("--export 5 --source 'a b'")
+            assert "hush" not in line
 
 
 def test_a_list_says_which_labels_are_certified(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,7 +14,9 @@ _SIGNING = re.compile(
     re.IGNORECASE,
 )
 _WEB_URL = re.compile(r"""(https?://)(?:[^\s/'"<>]*@)?([^\s?#'"<>]*)([?#][^\s'"<>]*)?""", re.IGNORECASE)
-_PASSWORD = re.compile(r"""(\w://)[^\s/'"<>@]*:[^\s/'"<>]*@""")
+# The password of a database may hold slashes.
+_PASSWORD = re.compile(r"""(\b(?!https?:)\w+://)[^\s/'"<>@]*:[^\s'"<>]*@""", re.IGNORECASE)
+_QUERY_PASSWORD = re.compile(r"""([?&](?:ssl)?password=)[^\s&'"<>]*""", re.IGNORECASE)
 
 
 def plain_url(url: str) -> str:
@@ -68,7 +70,8 @@ def has_query(url: str) -> bool:
 
 def without_secrets(text: str) -> str:
     """Remove user names, passwords, queries and fragments from the URLs in a text."""
-    return _PASSWORD.sub(r"\1", _WEB_URL.sub(lambda found: f"{found[1]}{found[2]}{'?...' if found[3] else ''}", text))
+    text = _WEB_URL.sub(lambda found: f"{found[1]}{found[2]}{'?...' if found[3] else ''}", text)
+    return _QUERY_PASSWORD.sub(r"\1...", _PASSWORD.sub(r"\1", text))
 
 
 def check_url(url: str) -> None:
