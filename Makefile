@@ -146,11 +146,13 @@ image:
 		$(if $(PIP_CONF),--secret id=pip.conf,src=$(PIP_CONF)) \
 		$(if $(APT_SOURCES),--secret id=apt.sources,src=$(APT_SOURCES)) $(if $(CA),--secret id=ca,src=$(CA)) .
 
-# Write the current digests of the base images into .env, which compose reads.
+# Write the current digests of the base images into .env, which compose reads. Buildx ignores a format that begins with
+# .Manifest and prints a table.
 pin:
-	@grep -v '^#' deploy/images.env | while IFS='=' read -r name image; do \
-		digest=$$(docker buildx imagetools inspect --format '{{.Manifest.Digest}}' "$$image") || exit 1; \
-		touch .env; sed -i "/^$$name=/d" .env; echo "$$name=$$image@$$digest" | tee -a .env; done
+	@touch .env; grep -v '^#' deploy/images.env | while IFS='=' read -r name image; do \
+		digest=$$(docker buildx imagetools inspect --format '{{printf "%s" .Manifest.Digest}}' "$$image") || exit 1; \
+		others=$$(grep -v "^$$name=" .env); echo "$$name=$$image@$$digest"; \
+		printf '%s\n' $${others:+"$$others"} "$$name=$$image@$$digest" >.env; done
 
 # Write a CycloneDX bill of materials for .venv. An image carries its own in /usr/share/doc/lensgate.
 sbom: .venv/dev

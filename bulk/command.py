@@ -63,11 +63,14 @@ def bulk(options: argparse.Namespace) -> int:
 
 
 def _status(summary: Summary, limit: float) -> int:
-    ratio = summary.total.reject_ratio
-    if ratio > limit:
-        return _fail(f"reject ratio {ratio:.4f} is above --max-reject-ratio {limit:g}", REJECTED)
+    total = summary.total
+    if total.reject_ratio > limit:
+        rejected = f"{total.discarded + total.errors:,} of {total.images:,} images"
+        return _fail(
+            f"reject ratio {total.reject_ratio:.4f} ({rejected}) is above --max-reject-ratio {limit}", REJECTED
+        )
     if summary.is_empty_handed:
-        reason = "the column error of the table gives the reasons" if summary.total.errors else "SRC holds none"
+        reason = "the column error of the table gives the reasons" if total.errors else "SRC holds none"
         return _fail(f"no image could be judged: {reason}", NONE_JUDGED)
     return 0
 

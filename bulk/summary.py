@@ -109,7 +109,7 @@ class Summary:
         for source, counts in sorted(shown):
             yield _line(source, counts, width)
         if left := len(self.sources) - len(shown):
-            yield f"and {left:,} sources with a lower reject ratio"
+            yield f"and {left:,} sources with no higher reject ratio"
         yield _line("all", self.total, width)
         yield from self._comparison()
         for failure in self.failures:

@@ -84,7 +84,7 @@ def _at_most(errors: int, images: int, rate: float) -> float:
     for count in range(errors, 0, -1):
         term *= count / (images - count + 1) * (1 - rate) / rate
         total += term
-        if term < total * 1e-17:
+        if term <= total * 1e-17:
             break
     return total
 

@@ -1,8 +1,11 @@
 """Text for a terminal, a log, a page or a spreadsheet, whatever names a caller or a file system chose."""
 
 import math
+import re
 import sys
 from typing import Any
+
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 # With the full-width forms that spreadsheets read alike in Japanese and Chinese.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
@@ -11,6 +14,16 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", 
 def escape_controls(text: str) -> str:
     """Escape characters that a terminal would interpret, or that end a line."""
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+
+
+def printable(text: str) -> str:
+    """Return a text as valid Unicode: bytes that are not UTF-8, and lone surrogates from JSON, become escapes."""
+    return _LONE_SURROGATE.sub(_escape, text)
+
+
+def shown(name: str) -> str:
+    """Return a name as errors quote it."""
+    return repr(printable(name[:128]))
 
 
 def say(*texts: object, error: bool = False, end: str = "\n") -> None:
@@ -49,6 +62,16 @@ def percent_up(bound: float, *, decimals: int = 2) -> float:
     return math.ceil(round(100 * bound * scale, 6)) / scale
 
 
+def percent_exact(share: float) -> str:
+    """Format a target or a confidence in per cent with as many digits as it has: 99.99 % must not become 100 %."""
+    return f"{100 * share:.10g} %"
+
+
+def p_value(p: float) -> str:
+    """Format as p 0.029, or p < 0.001: no difference is certain."""
+    return f"p {p:.3f}" if p >= 0.001 else "p < 0.001"
+
+
 def is_formula(text: str) -> bool:
     """Return whether a spreadsheet would evaluate a cell with this text."""
     return text.startswith(_FORMULA)
@@ -57,3 +80,9 @@ def is_formula(text: str) -> bool:
 def escape_formula(value: Any) -> Any:
     """Return a cell of a table with a leading `'` if spreadsheets would evaluate it."""
     return f"'{value}" if isinstance(value, str) and is_formula(value) else value
+
+
+def _escape(found: re.Match[str]) -> str:
+    code = ord(found[0])
+    # Surrogates from DC80 to DCFF stand for bytes, as in `os.fsdecode`.
+    return f"\\x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else f"\\u{code:04x}"

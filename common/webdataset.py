@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from common.tar import End, Member, MemberKind, TarReader
+from common.terminal import printable, shown
 from gate.header import IMAGE_ENDINGS
 
 OTHER_ENDINGS = (".avif", ".bmp", ".gif", ".heic", ".heif", ".ico", ".jp2", ".jxl", ".tga", ".tif", ".tiff")
@@ -16,7 +17,6 @@ MAX_HELD = 16
 
 _MAGIC_BYTES = 12
 _OF_WINDOWS = ("desktop.ini", "thumbs.db")
-_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 _ESCAPE = re.compile(r"\\(x[89a-f][0-9a-f]|ud[89a-f][0-9a-f]{2})")
 """What `printable` writes in place of a character."""
 
@@ -201,31 +201,15 @@ def split(name: str) -> tuple[str, str]:
     return folder + slash + file[:dots] + stem, ending
 
 
-def printable(text: str) -> str:
-    """Return a text as valid Unicode: bytes that are not UTF-8, and lone surrogates from JSON, become escapes."""
-    return _LONE_SURROGATE.sub(_escape, text)
-
-
 def distinct(path: str) -> str:
     """Return a path as valid Unicode that differs for every path, also where one holds what looks like an escape."""
     return "/".join(map(_distinct, path.split("/")))
 
 
 def _distinct(name: str) -> str:
-    if _LONE_SURROGATE.search(name) or _ESCAPE.search(name):
+    if printable(name) != name or _ESCAPE.search(name):
         name = name.replace("\\", "\\\\")
     return printable(name)
-
-
-def _escape(found: re.Match[str]) -> str:
-    code = ord(found[0])
-    # Surrogates from DC80 to DCFF stand for bytes, as in `os.fsdecode`.
-    return f"\\x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else f"\\u{code:04x}"
-
-
-def shown(name: str) -> str:
-    """Return a name as errors quote it."""
-    return repr(printable(name[:128]))
 
 
 def _is_hidden(name: str) -> bool:

@@ -185,6 +185,9 @@ class ReferenceHistogram(_CardPart):
             raise ValueError("a histogram has one edge more than counts")
         if list(self.edges) != sorted(set(self.edges)):
             raise ValueError("a histogram's edges increase")
+        # A score beyond the edges would not be counted, and one bin holds all scores, whatever they are.
+        if len(self.counts) < 2 or (self.edges[0], self.edges[-1]) != (0.0, 1.0):
+            raise ValueError("a histogram has at least two bins, from 0 to 1")
         if min(self.counts) < 0 or sum(self.counts) == 0:
             raise ValueError("a histogram counts at least one score, and no count is negative")
         return self

@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO
 
-WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EBADF)
+_WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EBADF)
 """The errors of locking on a file system without locks; NFS has none for folders."""
 
 _WITHOUT_FOLDER_FLUSH = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.ENOTTY, errno.EBADF)
@@ -122,10 +122,15 @@ def locked_folder(folder: Path) -> Iterator[None]:
     """
     handle = os.open(folder, os.O_RDONLY)
     try:
-        _attempt(lambda: fcntl.flock(handle, fcntl.LOCK_EX), WITHOUT_LOCKS)
+        lock(handle, fcntl.LOCK_EX)
         yield
     finally:
         os.close(handle)
+
+
+def lock(handle: int, operation: int) -> None:
+    """Lock a file or folder as `fcntl.flock` does, on a file system with locks."""
+    _attempt(lambda: fcntl.flock(handle, operation), _WITHOUT_LOCKS)
 
 
 def refusal(folder: Path) -> str | None:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from common.identity import ID_RULE, is_identity
-from common.terminal import say
+from common.terminal import percent_exact, say
 from gate import Label, Model, ModelStore
 from service.errors import RecordsUnavailable, SettingsError
 from service.settings import Settings
@@ -110,9 +110,9 @@ def _export(
 
 def _describe(found: "Recertificate") -> list[str]:
     whose = f", source {found.source}" if found.source else ""
-    lines = [f"model {found.version}{whose}, confidence {found.confidence:g} for each label"]
+    lines = [f"model {found.version}{whose}, confidence {found.confidence} for each label"]
     lines += [f"{label.value:11} {_outcome(label, one)}" for label, one in found.classes.items()]
-    lines.append(f"band: LENSGATE_BAND_LOW={found.band.low:.6g} LENSGATE_BAND_HIGH={found.band.high:.6g}")
+    lines.append(f"band: LENSGATE_BAND_LOW={found.band.low} LENSGATE_BAND_HIGH={found.band.high}")
     return [*lines, _use(found)]
 
 
@@ -128,13 +128,18 @@ def _use(found: "Recertificate") -> str:
 
 
 def _outcome(label: Label, one: "ClassRecertificate") -> str:
+    from service.review.recertify import MAX_LABELS
+
     side = ">" if label is Label.GLASSES else "<"
-    counted = f"{one.errors} of {one.images} wrong at p {side} {one.edge:.6g}, evidence {one.evidence:.3g}"
+    counted = f"{one.errors} of {one.images} wrong at p {side} {one.edge:.10g}, evidence {one.evidence:.3g}"
+    target = percent_exact(one.target_risk)
     if one.certified:
-        return f"certified: at most {one.target_risk:.2%} wrong ({counted}; keeps {one.kept:.1%})"
+        return f"certified: at most {target} wrong ({counted}; keeps {100 * (one.kept or 0.0):.1f} %)"
     if one.labels_needed is None:
-        return f"not certified for {one.target_risk:.2%}: too many errors ({counted})"
-    return f"not certified for {one.target_risk:.2%}: about {one.labels_needed:,} more labels needed ({counted})"
+        most = f"{MAX_LABELS:,} more labels"
+        why = f"too many errors for {most}" if one.errors else f"more than {most} needed"
+        return f"not certified for {target}: {why} ({counted})"
+    return f"not certified for {target}: about {one.labels_needed:,} more labels needed ({counted})"
 
 
 def _share(text: str) -> float:

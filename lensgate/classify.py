@@ -65,5 +65,5 @@ def _judge(path: Path, gate: "Gate", expected: str | None) -> dict[str, Any]:
 def _line(row: dict[str, Any]) -> str:
     file = escape_controls(row["file"])
     if "error" in row:
-        return f"{file:40} {row['error']}: {row['detail']}"
+        return f"{file:40} {row['error']}: {escape_controls(row['detail'])}"
     return f"{file:40} {row['glasses_probability']:.4f}  {row['label']:10}  {row['decision']:7}  {row['reason']}"

@@ -138,7 +138,7 @@ def _report(error: Exception) -> str | None:
 
 
 def _without_passwords(arguments: Sequence[str]) -> Sequence[str]:
-    """Return the arguments without what opens their URLs: everybody who may use a model reads its card."""
+    """Return the arguments without the passwords in their URLs: every caller of a service can read the card."""
     if not any("://" in each for each in arguments):
         return arguments
     from common.storage import without_secrets  # Takes a second, and only URLs need it.

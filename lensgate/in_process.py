@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from common.webdataset import printable
+from common.terminal import printable
 from gate.cores import usable_cores
 from gate.decision import Action, Band, Label, Reason
 from gate.default_models import default_models

@@ -19,14 +19,14 @@ class Repeated(ABC):
         seconds: time before each turn; None waits until `again` is called.
         fault: the log message for a turn that raised.
         at_once: run the first turn without waiting.
-        patience: seconds that a running turn may take to finish at the end of the block.
+        end_timeout: seconds that a running turn may take to finish at the end of the block.
     """
 
-    def __init__(self, *, seconds: float | None, fault: str, at_once: bool = False, patience: float = 0.0) -> None:
+    def __init__(self, *, seconds: float | None, fault: str, at_once: bool = False, end_timeout: float = 0.0) -> None:
         self._seconds = seconds
         self._fault = fault
         self._at_once = at_once
-        self._patience = patience
+        self._end_timeout = end_timeout
         self._is_ended = False
         self._woken = asyncio.Event()
         self._waiting: list[asyncio.Future[None]] = []
@@ -60,7 +60,7 @@ class Repeated(ABC):
         if self._task:
             self._is_ended = True
             self._woken.set()
-            await asyncio.wait([self._task], timeout=self._patience)
+            await asyncio.wait([self._task], timeout=self._end_timeout)
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task

@@ -207,6 +207,9 @@ def test_a_name_that_no_terminal_shows_is_escaped(
     assert main(["classify", "--models", models, *map(str, files)]) == 0
     shown = [line.split()[0].rpartition("/")[2] for line in capsys.readouterr().out.splitlines()]
     assert shown == [r"\xff.png", r"a\n\x1b[2Jb.png", "caf\u00e9.png"]
+    assert main(["classify", "--models", models, str(tmp_path / "a\nb.png")]) == 1
+    (line,) = capsys.readouterr().out.splitlines()
+    assert r"a\nb.png cannot be read" in line
 
 
 def test_a_name_that_is_not_utf8_is_valid_unicode_in_json_and_differs_from_that_of_its_escape(

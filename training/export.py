@@ -182,7 +182,7 @@ def _card_text(
         data=manifest.data,
         training=_training(fitted.run, manifest, command),
         metrics={},
-        reference_histogram=ReferenceHistogram(edges=(0.0, 1.0), counts=(1,)),
+        reference_histogram=ReferenceHistogram(edges=(0.0, 0.5, 1.0), counts=(1, 1)),
         tools={tool.__name__: str(tool.__version__) for tool in TOOLS},
     )
 

@@ -17,7 +17,8 @@ from bulk.job import BulkJob
 from bulk.output.tally import Counts, SourceCells
 from bulk.work_unit import SourceKind, WorkUnit
 from common.source_report import Cell, bin_of
-from common.webdataset import distinct, printable
+from common.terminal import printable
+from common.webdataset import distinct
 from gate import Action, Decision, ImageError, Label, Reason
 from gate.scorer import Score
 

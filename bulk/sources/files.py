@@ -66,6 +66,11 @@ class Files:
         shared = itertools.takewhile(lambda names: len(set(names)) == 1, zip(*folders, strict=False))
         return "/".join(names[0] for names in shared) or "/"
 
+    @property
+    def is_spelled_out(self) -> bool:
+        """Whether SRC names each file, with braces or alone."""
+        return self.form == "file" or (self.form == "pattern" and not has_magic(self.store.pattern_text(self.path)))
+
     def would_read(self, folder: str) -> bool:
         """Return whether files in `folder` may be among them, also where one of both is a link."""
         if self.form == "file":

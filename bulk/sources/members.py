@@ -9,7 +9,8 @@ from bulk.job import Columns
 from bulk.sources.expected_json import is_json, read_expected, read_named_source, too_long
 from bulk.sources.sample import MAX_BYTES, Parts, Sample, failing
 from common.tar import End
-from common.webdataset import Fate, File, Rank, ShardEvent, Unreadable, distinct, printable, shown
+from common.terminal import printable, shown
+from common.webdataset import Fate, File, Rank, ShardEvent, Unreadable, distinct
 from gate import Label
 
 # A sample is held until it is complete; a sample above these limits is flushed in pieces.

@@ -32,16 +32,16 @@ class Wanted:
     is_forced: bool = False
     is_output: Callable[[str], bool] = lambda _: False
     faults: list[StoredFile] = field(default_factory=list)
+    root: str = field(init=False)
+    """The folder that image ids are relative to."""
+
+    def __post_init__(self) -> None:
+        self.root = self.files.root  # Once: it expands the braces of a pattern, and each file is compared with it.
 
     @property
     def store(self) -> FileStore:
         """The store that holds the files."""
         return self.files.store
-
-    @property
-    def root(self) -> str:
-        """The folder that image ids are relative to."""
-        return self.files.root
 
     def __iter__(self) -> Iterator[StoredFile]:
         """List the files.
@@ -65,7 +65,7 @@ class Wanted:
             self.ignored.add_file(name)
         elif self.is_output(folder):
             self.ignored.add("files of this run's output")
-        elif self.kind == "parquet" and self._is_private(path):
+        elif self.kind == "parquet" and not self.files.is_spelled_out and self._is_private(path):
             self.ignored.add("names that begin with _")
         else:
             return True

@@ -11,7 +11,7 @@ from typing import IO
 
 from common.errors import FolderInUse, StorageError
 from common.storage.types import FileStore, Listing, StoredFile, any_path
-from gate.files import WITHOUT_LOCKS, atomic_file
+from gate.files import atomic_file, lock
 
 TEMPORARY = ".lensgate-part-"
 """Prefix of unfinished files, before the name of the file. The next run of the same command removes them."""
@@ -82,12 +82,9 @@ def locked(folder: Path, *, name: str = LOCK) -> Iterator[None]:
         raise StorageError(f"{folder} is a file or lies below one: name a folder") from error
     with (folder / name).open("w") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError):  # Windows shares refuse a lock that another run holds.
             raise FolderInUse(f"another run is writing to {folder}: wait until it has ended") from None
-        except OSError as error:
-            if error.errno not in WITHOUT_LOCKS:
-                raise
         yield
 
 

@@ -3,6 +3,7 @@
 A file of 300 kB can name 65,536 groups, which take 360 MB; libwebp's encoder writes 2,600 at most. The image that
 assigns groups to the picture's blocks lies behind those of the transforms, so all of these are decoded here. They are
 small, and only their literals matter: copies and cached colours repeat pixels. The picture itself is not decoded.
+Repeated transforms, large caches and invalid codes, which libwebp refuses, would take unlimited time: they are refused.
 """
 
 from gate.errors import CorruptImage
@@ -18,7 +19,7 @@ _MAX_SYMBOLS = 300_000
 
 _PREDICTOR, _CROSS_COLOUR, _SUBTRACT_GREEN, _COLOUR_INDEX = range(4)
 _LEVELS, _LENGTHS, _DISTANCES = 256, 24, 40
-_LONGEST_CODE = 15
+_CACHE_BITS = range(1, 12)
 _CODE_LENGTH_ORDER = (17, 18, 0, 1, 2, 3, 4, 5, 16, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15)
 _REPEATS = {16: (2, 3), 17: (3, 3), 18: (7, 11)}
 """Symbol of a code length -> extra bits, and the number of repetitions to add them to."""
@@ -54,18 +55,21 @@ class _Reader:
 
     def groups(self, width: int, height: int) -> int:
         """Return the number of groups that libwebp holds, or one more."""
+        kinds = set[int]()
         while self._read(1):
-            width = self._skip_transform(width, height)
-        if self._read(1):
-            self._read(4)  # Size of the colour cache.
+            kind = self._read(2)
+            if kind in kinds:
+                raise CorruptImage("the webp repeats a transform: it is damaged")
+            kinds.add(kind)
+            width = self._skip_transform(kind, width, height)
+        self._read_cache_size()
         if not self._read(1):
             return 1
         block = self._read(3) + 2
         return len(self._literals(_in_blocks(width, block), _in_blocks(height, block)) | {0})
 
-    def _skip_transform(self, width: int, height: int) -> int:
+    def _skip_transform(self, kind: int, width: int, height: int) -> int:
         """Return the width of the picture before the transform is applied."""
-        kind = self._read(2)
         if kind in (_PREDICTOR, _CROSS_COLOUR):
             block = self._read(3) + 2
             self._literals(_in_blocks(width, block), _in_blocks(height, block))
@@ -77,8 +81,7 @@ class _Reader:
 
     def _literals(self, width: int, height: int) -> set[int]:
         """Read an image, and return the red and green of its literals."""
-        cached = 1 << self._read(4) if self._read(1) else 0
-        sizes = (_LEVELS + _LENGTHS + cached, _LEVELS, _LEVELS, _LEVELS, _DISTANCES)
+        sizes = (_LEVELS + _LENGTHS + self._read_cache_size(), _LEVELS, _LEVELS, _LEVELS, _DISTANCES)
         green, red, blue, alpha, distance = (self._read_code(size) for size in sizes)
         found, left = set[int](), width * height
         while left > 0:
@@ -95,6 +98,14 @@ class _Reader:
             else:
                 left -= 1
         return found
+
+    def _read_cache_size(self) -> int:
+        if not self._read(1):
+            return 0
+        bits = self._read(4)
+        if bits not in _CACHE_BITS:
+            raise CorruptImage(f"the webp names a colour cache of {bits} bits: it is damaged")
+        return 1 << bits
 
     def _count_symbol(self) -> None:
         self._symbols += 1
@@ -159,12 +170,18 @@ def _in_blocks(edge: int, bits: int) -> int:
 
 
 def _table(lengths: dict[int, int]) -> _Table:
-    """Return the table of a canonical code. A single symbol has a code of no bits, whatever its length says."""
+    """Return the table of a canonical code. A single symbol has a code of no bits, whatever its length says.
+
+    Raises:
+        CorruptImage: the code is ambiguous or incomplete; the time to fill its table would have no limit.
+    """
     used = sorted((length, symbol) for symbol, length in lengths.items() if length)
     if len(used) < 2:
         return [(0, used[0][1] if used else min(lengths, default=0))]
     longest = used[-1][0]
-    table = [(longest, 0)] * (1 << longest)
+    if sum(1 << longest - length for length, _ in used) != 1 << longest:
+        raise CorruptImage("the webp has an invalid prefix code before its picture: it is damaged")
+    table = [(0, 0)] * (1 << longest)
     code = 0
     for length, symbol in used:
         start = int(f"{code >> longest - length:0{length}b}"[::-1], 2)

@@ -110,10 +110,12 @@ class _StillWebP(WebPImagePlugin.WebPImageFile):
 
 
 def _with_padding(data: ImageBytes) -> ImageBytes:
-    """Return a file of one chunk with the byte that makes its length even: some writers omit it, or do not count it."""
+    """Return a file of one chunk with the byte that makes its length even, if the file's length does not count it.
+
+    A file that counts the byte and ends before it may have lost any other: a lossless picture has no checksum.
+    """
     stop, end = (start + struct.unpack_from("<I", data, start - 4)[0] for start in (8, 20))
-    is_missing = end % 2 and min(stop, len(data)) == end and stop <= end + 1
-    return _still(data, _FIRST, end) if is_missing else data
+    return _still(data, _FIRST, end) if end % 2 and stop == end <= len(data) else data
 
 
 def _decode_still(still: ImageBytes) -> DecodedImage:

@@ -17,6 +17,11 @@ def check_origin(*, origin: str | None, site: str | None, host: str) -> None:
     """
     if site in ("cross-site", "same-site"):
         raise Forbidden("cross-site request refused")
+    if origin == "null":
+        raise Forbidden(
+            "the Origin is null, as for a file, a sandboxed frame, or a browser extension that hides it: "
+            "open the service's address in a tab of its own, without such an extension"
+        )
     if origin is not None and not is_same_host(origin, host):
         raise Forbidden(
             f"the Origin {origin[:100]!r} does not match the Host {host[:100]!r}: a proxy must forward the Host header"

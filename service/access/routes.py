@@ -91,7 +91,7 @@ async def _read_login(request: Request) -> Login:
     body = await read_small(request, limit=_MAX_BODY, seconds=_SECONDS)
     try:
         return Login.model_validate(read_json(body))
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise MalformedRequest('the body must be {"token": "..."}') from error
 
 

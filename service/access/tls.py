@@ -2,9 +2,13 @@
 
 import logging
 import ssl
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 from gate.files import read_regular
+from service.access.validity import read_end
 from service.errors import SettingsError
 from service.file_watch import FileWatch
 from service.metrics.access import CertificateMetrics
@@ -12,6 +16,7 @@ from service.metrics.access import CertificateMetrics
 log = logging.getLogger(__name__)
 
 _MAX_BYTES = 2**20
+_SOON_SECONDS = 7 * 86_400
 
 
 class Certificate:
@@ -20,19 +25,24 @@ class Certificate:
     Args:
         certificate: PEM file of the chain.
         key: PEM file of its key.
-        metrics: receives the result of each load.
+        metrics: receives the result of each load, and the end of the certificate.
+        clock: seconds since 1970.
 
     Raises:
         SettingsError: the certificate is unusable at startup.
     """
 
-    def __init__(self, certificate: Path, key: Path, *, metrics: CertificateMetrics) -> None:
+    def __init__(
+        self, certificate: Path, key: Path, *, metrics: CertificateMetrics, clock: Callable[[], float] = time.time
+    ) -> None:
         self._files = (certificate, key)
         self._metrics = metrics
+        self._clock = clock
         self.watch = FileWatch(self._files, self.load)
         self.context = load_context(certificate, key)
         self._current = self.context
         self.pem = self._read_pem()
+        self._check_end()
         # The listening context stays; each handshake switches to the context of the last successful load.
         self.context.sni_callback = self._choose
 
@@ -47,6 +57,19 @@ class Certificate:
             return
         self._metrics.observe_load(failed=False)
         log.info("certificate loaded")
+        self._check_end()
+
+    def _check_end(self) -> None:
+        """Warn of a certificate that clients refuse or soon will; it stays in use, as there is no better one."""
+        end = read_end(self.pem[0])
+        if end is None:
+            return
+        self._metrics.observe_end(end)
+        day, left = datetime.fromtimestamp(end, UTC), end - self._clock()
+        if left < 0:
+            log.error("the certificate %s expired on %s: clients refuse it until it is renewed", self._files[0], day)
+        elif left < _SOON_SECONDS:
+            log.warning("the certificate %s expires on %s: renew it, and it is loaded by itself", self._files[0], day)
 
     def _read_pem(self) -> tuple[bytes, bytes]:
         """Return the chain and its key as PEM, for servers that do not use Python's `ssl`."""

@@ -42,7 +42,7 @@ class InferStream:
         self._guard = guard
         self._log = log
         self._results: OrderedResults[bytes] = OrderedResults(IN_FLIGHT)
-        self._patience: asyncio.Timeout | None = None
+        self._idle_limit: asyncio.Timeout | None = None
         self._fault: ServiceError | None = None
         self._tasks: set[asyncio.Task[bytes]] = set()
 
@@ -68,8 +68,8 @@ class InferStream:
     def drain(self) -> None:
         """Read no further messages; those read are answered."""
         self._fault = self._fault or Draining("the service is shutting down: open the stream on another replica")
-        if self._patience is not None:
-            self._patience.reschedule(asyncio.get_running_loop().time())
+        if self._idle_limit is not None:
+            self._idle_limit.reschedule(asyncio.get_running_loop().time())
 
     async def _read(self) -> None:
         try:
@@ -89,14 +89,14 @@ class InferStream:
         if self._fault is not None:
             return None
         try:
-            async with asyncio.timeout(IDLE_SECONDS) as self._patience:
+            async with asyncio.timeout(IDLE_SECONDS) as self._idle_limit:
                 message = await self._context.read()
         except TimeoutError:
             silent = BodyTooSlow(f"the stream was silent for {IDLE_SECONDS:.0f} s: open it again")
             self._fault = self._fault or silent
             return None
         finally:
-            self._patience = None
+            self._idle_limit = None
         return message if isinstance(message, bytes) else None
 
     def _begin(self, message: Payload[bytes]) -> None:

@@ -10,18 +10,25 @@ from fastapi.routing import APIRoute
 
 from service.errors import MalformedRequest
 
+UNREADABLE = "the body cannot be read: send JSON in UTF-8, with less nesting and shorter numbers"
+
 
 def read_json(text: bytes) -> Any:
     """Return the value of a JSON text.
 
     Raises:
         json.JSONDecodeError: it is not JSON.
-        MalformedRequest: an object repeats a member.
+        MalformedRequest: an object repeats a member, or the text is not UTF-8 or beyond the limits of Python's parser.
     """
-    return json.loads(text, object_pairs_hook=unique_members)
+    try:
+        return json.loads(text.decode("utf-8-sig"), object_pairs_hook=_unique_members)
+    except json.JSONDecodeError:
+        raise
+    except (RecursionError, ValueError) as error:
+        raise MalformedRequest(UNREADABLE) from error
 
 
-def unique_members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _unique_members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Return the object of these members.
 
     Raises:

@@ -18,6 +18,7 @@ from common.identity import is_identity
 from service.errors import ClientGone, MalformedRequest, MethodNotAllowed, NotFound, ServiceError
 from service.http.allowed_methods import NOT_ALLOWED, NOT_FOUND, AllowedMethods
 from service.http.failed_request import FailedRequest
+from service.http.json_body import UNREADABLE
 from service.http.query_params import describe_faults
 from service.http.request_log import RequestLog, answerable, choose_request_id, log_fault
 from service.http.scope_state import request_state
@@ -121,7 +122,7 @@ def _answer(error: Exception, scope: Scope) -> Response:
 
 
 def _complete(headers: Iterable[tuple[bytes, bytes]], request_id: str) -> list[tuple[bytes, bytes]]:
-    """Add the request's id, and forbid caches to keep an answer that says nothing of them."""
+    """Add the id of the request and, unless the answer has its own rule, forbid caches to keep it."""
     found = [*headers, (b"x-request-id", request_id.encode("ascii"))]
     return found if any(name == b"cache-control" for name, _ in found) else [*found, _UNCACHED]
 
@@ -151,7 +152,7 @@ def _translate(error: Exception) -> Exception:
     if error.status_code == MethodNotAllowed.status:
         return MethodNotAllowed(NOT_ALLOWED, headers=dict(error.headers or {}))
     # What remains is FastAPI's error about a body, whose text says no more than that.
-    return MalformedRequest("the body cannot be read: send JSON in UTF-8, with less nesting and shorter numbers")
+    return MalformedRequest(UNREADABLE)
 
 
 def _read_names(scope: Scope) -> dict[str, str]:

@@ -87,7 +87,7 @@ class Tracer:
 
 
 def _hide_query(endpoint: str) -> None:
-    """Keep the query of the endpoint, which may hold a key, out of what the exporter and its client log."""
+    """Keep the query of the endpoint, which may hold a key, out of the log lines of the exporter and its client."""
     if not (query := urlsplit(endpoint).query):
         return
 

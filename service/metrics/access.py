@@ -29,7 +29,7 @@ class AccessMetrics:
 
 
 class CertificateMetrics:
-    """Failed loads of the certificate. Thread-safe."""
+    """Failed loads and the end of the certificate. Thread-safe."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._load_failed = make_gauge(
@@ -38,7 +38,17 @@ class CertificateMetrics:
             merge="max",
             registry=registry,
         )
+        self._end = make_gauge(
+            "certificate_end_timestamp_seconds",
+            "End of the validity of the certificate in use, seconds since 1970; 0 without a certificate",
+            merge="min",
+            registry=registry,
+        )
 
     def observe_load(self, *, failed: bool) -> None:
         """Report the result of reading the certificate."""
         self._load_failed.set(failed)
+
+    def observe_end(self, end: float) -> None:
+        """Report when the certificate in use expires."""
+        self._end.set(end)

@@ -49,7 +49,7 @@ def prepare_schema(connection: Connection) -> None:
             f"{SCHEMA_VERSION}: install that release, or set LENSGATE_RECORDS_URL to another database"
         )
     if found is not None:
-        with _patience(connection):
+        with _longer_timeouts(connection):
             _migrate(connection, found)
     metadata.create_all(connection)
     if found is None:
@@ -70,10 +70,10 @@ def _migrate(connection: Connection, found: int) -> None:
         log.info("the records were migrated to schema version %d", version)
 
 
-def _patience(connection: Connection) -> AbstractContextManager[None]:
+def _longer_timeouts(connection: Connection) -> AbstractContextManager[None]:
     if connection.dialect.name == "sqlite":
         return nullcontext()
     # psycopg is an optional dependency.
-    from service.records.postgres import patience  # noqa: PLC0415
+    from service.records.postgres import longer_timeouts  # noqa: PLC0415
 
-    return patience(connection)
+    return longer_timeouts(connection)

@@ -111,21 +111,8 @@ def make_engine(url: URL, *, seconds: float = SILENT_SECONDS) -> tuple[Engine, C
         connection.ended, connection.seconds = ended[-1], seconds
         return connection
 
-    @event.listens_for(engine, "first_connect")
-    def check_encoding(connection: Any, _: object) -> None:
-        encoding = connection.info.parameter_status("server_encoding")
-        if encoding not in (None, "UTF8"):
-            log.warning(
-                "the database of LENSGATE_RECORDS_URL has the encoding %s and refuses decisions whose id or source it "
-                "cannot hold: use one made by CREATE DATABASE ... ENCODING 'UTF8' TEMPLATE template0",
-                encoding,
-            )
-
-    @event.listens_for(engine, "handle_error")
-    def leave_standby(context: ExceptionContext) -> None:
-        # The server may have become a standby: new connections may lead to the primary, pooled ones never do.
-        if isinstance(context.original_exception, errors.ReadOnlySqlTransaction):
-            context.is_disconnect = True
+    event.listen(engine, "first_connect", _check_encoding)
+    event.listen(engine, "handle_error", _leave_standby)
 
     def give_up() -> None:
         ended.append(threading.Event())
@@ -135,7 +122,7 @@ def make_engine(url: URL, *, seconds: float = SILENT_SECONDS) -> tuple[Engine, C
 
 
 @contextmanager
-def patience(connection: Connection, seconds: float = MIGRATION_SECONDS) -> Iterator[None]:
+def longer_timeouts(connection: Connection, seconds: float = MIGRATION_SECONDS) -> Iterator[None]:
     """Allow statements of up to `seconds` within the block."""
     driver: Any = connection.connection.driver_connection
     usual = driver.seconds
@@ -144,3 +131,19 @@ def patience(connection: Connection, seconds: float = MIGRATION_SECONDS) -> Iter
         yield
     finally:
         driver.seconds = usual
+
+
+def _check_encoding(connection: Any, _: object) -> None:
+    encoding = connection.info.parameter_status("server_encoding")
+    if encoding not in (None, "UTF8"):
+        log.warning(
+            "the database of LENSGATE_RECORDS_URL has the encoding %s and refuses decisions whose id or source it "
+            "cannot hold: use one made by CREATE DATABASE ... ENCODING 'UTF8' TEMPLATE template0",
+            encoding,
+        )
+
+
+def _leave_standby(context: ExceptionContext) -> None:
+    # The server may have become a standby: new connections may lead to the primary, pooled ones never do.
+    if isinstance(context.original_exception, errors.ReadOnlySqlTransaction):
+        context.is_disconnect = True

@@ -192,8 +192,8 @@ class Recorder:
             else:
                 self._previews.append((record, preview))
 
-    def _take_rows(self, patience: float) -> Iterator[DecisionRecord]:
-        while self._rows and (self._ended.is_set() or self._rows[0].is_processed or self._rows[0].taken < patience):
+    def _take_rows(self, taken_before: float) -> Iterator[DecisionRecord]:
+        while self._rows and (self._ended.is_set() or self._rows[0].is_processed or self._rows[0].taken < taken_before):
             record = self._rows.popleft()
             record.is_written = True
             yield record

@@ -37,7 +37,7 @@ class ReviewRefresh(Repeated):
     ) -> None:
         # A running count can return its connection within this time; a hanging one is abandoned.
         super().__init__(
-            seconds=seconds, fault="the review metrics cannot be refreshed", at_once=True, patience=_END_SECONDS
+            seconds=seconds, fault="the review metrics cannot be refreshed", at_once=True, end_timeout=_END_SECONDS
         )
         self._store = store
         self._metrics = metrics

@@ -42,7 +42,9 @@ class SourceWatch(Repeated):
         seconds: float = LOOK_SECONDS,
     ) -> None:
         # At once, so that a worker that was started again does not show a broken source as sound for a minute.
-        super().__init__(seconds=seconds, fault="the sources cannot be compared", at_once=True, patience=_END_SECONDS)
+        super().__init__(
+            seconds=seconds, fault="the sources cannot be compared", at_once=True, end_timeout=_END_SECONDS
+        )
         self._store = store
         self._metrics = metrics
         self._served = served

@@ -163,3 +163,14 @@ def test_unavailable_store_is_shown(browser: Browser, tmp_path: Path) -> None:
         expect(page.get_by_role("alert")).to_contain_text("the record store is unavailable")
         visit(page, "/decisions")
         expect(page.get_by_role("alert")).to_contain_text("The records cannot be read")
+
+
+def test_ages_grow_while_the_list_is_open(desk: Desk) -> None:
+    with open_page(desk.browser, desk.running.url) as page:
+        page.clock.install(time="2027-01-15T08:00:00Z")
+        visit(page, "/decisions?id=face-0")
+        age = page.locator("#results time")
+        before = age.inner_text()
+        page.clock.fast_forward("02:30")
+        expect(age).not_to_have_text(before)
+        expect(age).to_have_text(re.compile(r"^[2-4] min ago$"))

@@ -200,7 +200,9 @@ def test_the_audit_hides_the_models_answer_until_the_verdict(desk: Desk) -> None
         expect(page.locator("#audit-body")).to_contain_text("not certified")
         expect(page.get_by_text("Second reading, waiting").locator("xpath=..")).to_contain_text("1")
         page.get_by_role("button", name="Certify").click()
-        expect(page.locator("#certificate-body")).to_contain_text("1 of 2 wrong above 0.600, too many errors")
+        expect(page.locator("#certificate-body")).to_contain_text(
+            "1 of 2 wrong above 0.600, too many errors for 20\u202f000 more labels"
+        )
         expect(page.locator("#certificate-body")).to_contain_text("about 372 more labels needed")
         page.get_by_label("Model's answer").select_option("always shown")
         expect(page.locator(".scale-value")).to_contain_text("0.980")

@@ -33,7 +33,7 @@ def test_a_high_reject_ratio_is_status_3_and_errors_count_as_rejected(bulk: Bulk
     ran = bulk(faces, tmp_path / "out", "--max-reject-ratio", "0.49")
     # The ratio covers all of SRC, including images of earlier runs.
     assert (ran.status, ran.summary["judged"]) == (3, 0)
-    assert "reject ratio 0.5000 is above --max-reject-ratio 0.49" in ran.err
+    assert "reject ratio 0.5000 (2 of 4 images) is above --max-reject-ratio 0.49" in ran.err
     assert ran.summary["reject_ratio"] == 0.5
 
 

@@ -80,6 +80,15 @@ def test_folders_that_readers_of_data_sets_skip_are_counted(pattern: str, bulk: 
     assert ran.summary["ignored"] == {"names that begin with _": 3}
 
 
+@pytest.mark.parametrize("names", ["_a/_1.parquet", "{_a,_b}/_{1..2}.parquet"])
+def test_files_that_src_names_are_read_whatever_their_names(names: str, bulk: Bulk, tmp_path: Path) -> None:
+    for number, name in enumerate(("_a/_1", "_a/_2", "_b/_1", "_b/_2")):
+        path = tmp_path / f"{name}.parquet"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(parquet_bytes({"image": [face(LIGHT + number)]}))
+    assert bulk(tmp_path / names, tmp_path / "out").summary["images"] == (4 if "{" in names else 1)
+
+
 def test_ignored_files_in_a_store_are_counted(bulk: Bulk, tmp_path: Path) -> None:
     bucket = Bucket("memory://ignored", fsspec.filesystem("memory"))
     bucket.put("faces/a.png", face(LIGHT))

@@ -1,11 +1,18 @@
 import re
+from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bulk.errors import UsageError
+from bulk.sources import files
+from bulk.sources.files import Files
+from bulk.sources.ignored import Ignored
 from bulk.sources.patterns import Glob, expand_braces, fixed_folder, has_magic, matcher
+from bulk.sources.wanted import Wanted
+from common.storage import locate
 
 
 @pytest.mark.parametrize(
@@ -36,6 +43,16 @@ def test_braces_expand_as_in_a_shell(pattern: str, texts: list[str]) -> None:
 def test_braces_that_name_millions_of_paths_are_refused_at_once(pattern: str, count: str) -> None:
     with pytest.raises(UsageError, match=f"name {count} paths, at most 1,000,000 are allowed"):
         expand_braces(pattern)
+
+
+def test_braces_are_not_expanded_again_for_each_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(20):
+        (tmp_path / f"{number}.parquet").touch()
+    expand = Mock(wraps=expand_braces)
+    monkeypatch.setattr(files, "expand_braces", expand)
+    found = Files.under(*locate(f"{tmp_path}/{{0..19}}.parquet", {}))
+    assert len(list(Wanted(found, "parquet", (".parquet",), Ignored()))) == 20
+    assert expand.call_count < 5
 
 
 def test_a_range_of_endless_numbers_is_a_name() -> None:

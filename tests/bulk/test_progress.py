@@ -94,7 +94,7 @@ def test_the_worst_of_many_sources_are_shown() -> None:
     summary = Summary(sources, skipped=Counts(accepted=5), reused=2, removed=3, seconds=2.0)
     lines = list(summary.lines())
     assert lines[1].split()[0] == "source-10"
-    assert lines[-3] == "and 10 sources with a lower reject ratio"
+    assert lines[-3] == "and 10 sources with no higher reject ratio"
     assert lines[-1].endswith("5 skipped, 2 scores reused, 3 stale shards removed")
     assert summary.rate == (3_000 - 5) / 2
     assert summary.total.reject_ratio == pytest.approx(0.145)

@@ -175,6 +175,7 @@ def test_certificates_that_cannot_be_loaded_are_named(monkeypatch: pytest.Monkey
         Gate("https://gate.test")
 
 
+@pytest.mark.debian
 def test_a_tls_handshake_that_cannot_succeed_is_told_what_to_do(tmp_path: Path) -> None:
     def wrong(url: str) -> str:
         with Gate(url, retries=Retries(longest_outage=0.0)) as gate, pytest.raises(GateUnreachable) as caught:

@@ -1,4 +1,5 @@
 import math
+import time
 
 import pytest
 from hypothesis import given, settings
@@ -30,6 +31,12 @@ def test_the_interval_equals_that_of_scipy(counted: tuple[int, int]) -> None:
 def test_it_holds_at_the_ends_and_for_many_images(errors: int, images: int) -> None:
     expected = binomtest(errors, images).proportion_ci(0.95, "exact")
     assert clopper_pearson(errors, images) == pytest.approx((expected.low, expected.high), abs=1e-8)
+
+
+def test_rates_that_are_far_off_end_the_sum_at_once() -> None:
+    started = time.process_time()
+    clopper_pearson(3 * 10**6, 10**7)
+    assert time.process_time() - started < 5
 
 
 def test_less_confidence_gives_a_narrower_interval() -> None:

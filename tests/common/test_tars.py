@@ -18,7 +18,8 @@ from bulk.sources.sample import MAX_BYTES
 from bulk.sources.shards import read_tar
 from bulk.work_unit import WorkUnit
 from common.storage import StoredFile, locate
-from common.webdataset import distinct, printable, split
+from common.terminal import printable
+from common.webdataset import distinct, split
 from service.api.batch.tar_framing import TarParser
 from service.api.batch.upload_events import ImageEnd, ImageStart, RefusedImage, SettleHeld, UploadEvent
 from service.errors import MalformedRequest

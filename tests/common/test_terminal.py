@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from common.terminal import escape_formula, percent_up, say
+from common.terminal import escape_formula, p_value, percent_exact, percent_up, say
 
 
 @pytest.mark.parametrize(
@@ -14,6 +14,18 @@ from common.terminal import escape_formula, percent_up, say
 )
 def test_bound_in_per_cent_is_rounded_up(bound: float, decimals: int, shown: float) -> None:
     assert percent_up(bound, decimals=decimals) == shown
+
+
+def test_no_p_value_is_shown_as_zero_and_no_confidence_as_certainty() -> None:
+    assert [p_value(p) for p in (0.0287, 0.001, 0.00099, 1e-300, 1.0)] == [
+        "p 0.029",
+        "p 0.001",
+        "p < 0.001",
+        "p < 0.001",
+        "p 1.000",
+    ]
+    shown = [percent_exact(share) for share in (0.07, 0.9999, 0.9999999, 4e-5)]
+    assert shown == ["7 %", "99.99 %", "99.99999 %", "0.004 %"]
 
 
 def test_names_in_texts_do_not_control_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from .dashboard import names
+from .dashboard import names, queries
 from .rules import RUNBOOKS, alert_cases, alerts, recordings
 from .tools import ROOT
 
@@ -55,6 +55,23 @@ def test_every_recorded_series_that_an_alert_reads_is_recorded() -> None:
     read = {name for rule in alerts() for name in names(rule["expr"]) if ":" in name}
     assert read
     assert read <= recorded
+
+
+def test_an_expectation_that_several_clusters_record_stays_one_number() -> None:
+    """scalar() of more than one series is NaN, with which no comparison holds."""
+    exprs = [rule["expr"] for rule in alerts()] + [query.expr for query in queries()]
+    scalars = [found for expr in exprs for found in re.findall(r"scalar\((\w+[:(])", expr)]
+    assert scalars
+    assert set(scalars) == {"max("}
+
+
+def test_the_runbooks_look_at_the_routes_of_the_rules() -> None:
+    """A gate called by gRPC alone would look as if no request arrived."""
+    routes = re.compile(r'lensgate_requests_total\{route=~"([^"]+)"')
+    ruled = {route for rule in recordings() for route in routes.findall(rule["expr"])}
+    shown = set(routes.findall(RUNBOOKS.read_text()))
+    assert shown
+    assert shown <= ruled
 
 
 def test_every_recorded_series_in_a_runbook_is_recorded() -> None:

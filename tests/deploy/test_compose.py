@@ -94,6 +94,14 @@ def test_memory_that_is_written_to_runs_no_program(variant: str) -> None:
 
 
 @each_variant
+def test_a_tmpfs_has_only_options_that_podman_knows_as_well(variant: str) -> None:
+    known = {"size", "mode", "noexec", "nosuid", "nodev"}
+    for service in services(variant).values():
+        for folder in service.get("tmpfs", []):
+            assert {option.partition("=")[0] for option in folder.partition(":")[2].split(",")} <= known, folder
+
+
+@each_variant
 def test_ports_are_published_only_on_this_machine(variant: str) -> None:
     ports = [port for service in services(variant).values() for port in service.get("ports", [])]
     assert len(ports) == 4
@@ -115,6 +123,32 @@ def test_an_image_can_be_pinned_by_a_variable(name: str) -> None:
     text = output(*command("postgres"), env={**os.environ, VARIABLE: "x", variable: pinned})
     assert pinned in text
     assert tags[variable] in output(*command("postgres"), env={**os.environ, VARIABLE: "x"})
+
+
+def test_pinning_replaces_digests_and_keeps_other_lines_of_an_env_file_without_a_last_newline(tmp_path: Path) -> None:
+    docker = tmp_path / "bin/docker"
+    docker.parent.mkdir()
+    # As buildx, which ignores other formats of a manifest.
+    docker.write_text("""#!/bin/sh
+case "$5" in
+'{{.Manifest'*) printf 'Name: %s\\nDigest: sha256:0123\\n' "$6" ;;
+*) printf sha256:0123 ;;
+esac
+""")
+    docker.chmod(0o755)
+    # BSD's sed, as on macOS, has another -i.
+    (tmp_path / "bin/sed").write_text("#!/bin/sh\nexit 1\n")
+    (tmp_path / "bin/sed").chmod(0o755)
+    (tmp_path / "deploy").mkdir()
+    (tmp_path / "deploy/images.env").write_text("# Tags.\nPYTHON_IMAGE=python:3\nGRAFANA_IMAGE=grafana:12\n")
+    (tmp_path / ".env").write_text("GRAFANA_IMAGE=grafana:11@sha256:old\nTRACE_URL='http://h/${__value.raw}'")
+    path = f"{docker.parent}:{os.environ['PATH']}"
+    output("make", "-C", str(tmp_path), "-f", str(ROOT / "Makefile"), "pin", env={**os.environ, "PATH": path})
+    assert (tmp_path / ".env").read_text().splitlines() == [
+        "TRACE_URL='http://h/${__value.raw}'",
+        "PYTHON_IMAGE=python:3@sha256:0123",
+        "GRAFANA_IMAGE=grafana:12@sha256:0123",
+    ]
 
 
 @pytest.mark.parametrize(("variant", "target"), [("cpu", "cpu"), ("gpu", "gpu"), ("postgres", "cpu")])

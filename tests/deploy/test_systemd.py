@@ -46,6 +46,10 @@ def test_the_stop_has_time_to_drain_and_to_write_the_records() -> None:
     assert int(section("Service")["timeoutstopsec"]) > drain + 5
 
 
+def test_a_worker_killed_for_its_memory_does_not_end_the_other_workers() -> None:
+    assert section("Service")["oompolicy"] == "continue"
+
+
 def test_paths_that_the_service_writes_are_in_its_state_folder() -> None:
     service = section("Service")
     folder = f"/var/lib/{service['statedirectory']}"

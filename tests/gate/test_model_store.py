@@ -372,7 +372,11 @@ def test_a_card_of_a_later_release_is_named_as_such() -> None:
         ({"surprise": 1}, "surprise"),
         ({"reference_histogram": {"edges": [0, 1], "counts": [1, 2]}}, "reference_histogram"),
         ({"reference_histogram": {"edges": [0, 1, 1], "counts": [1, 2]}}, "reference_histogram"),
-        ({"reference_histogram": {"edges": [0, 1], "counts": [0]}}, "reference_histogram"),
+        ({"reference_histogram": {"edges": [0, 0.5, 1], "counts": [0, 0]}}, "at least one score"),
+        ({"reference_histogram": {"edges": [0, 1], "counts": [9]}}, "at least two bins, from 0 to 1"),
+        ({"reference_histogram": {"edges": [0.2, 0.5, 1], "counts": [9, 9]}}, "at least two bins, from 0 to 1"),
+        ({"reference_histogram": {"edges": [0, 0.5, 0.9], "counts": [9, 9]}}, "at least two bins, from 0 to 1"),
+        ({"reference_histogram": {"edges": [0], "counts": []}}, "at least two bins, from 0 to 1"),
         ({"version": "../1"}, "version"),
     ],
 )

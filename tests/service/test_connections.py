@@ -32,11 +32,6 @@ PROBE = b"GET /livez HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
 POST = b"POST /v1/decisions HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
 
 
-def read_to_end(connection: socket.socket) -> bytes:
-    """Receive until the connection closes; raise ConnectionResetError if it is reset."""
-    return b"".join(iter(lambda: connection.recv(65536), b""))
-
-
 @pytest.fixture(scope="module")
 def service() -> Iterator[Running]:
     with running_service(metrics_port=0) as running:
@@ -159,22 +154,6 @@ def test_an_expectation_that_cannot_be_met_is_a_417(service: Running) -> None:
     assert (found.status, b"expectation_failed" in found.answer) == (417, True)
 
 
-def test_a_refused_expectation_ends_the_connection_and_one_that_is_met_does_not(service: Running) -> None:
-    """Clients such as okhttp send the next request in place of the body, where it would be discarded as one."""
-    expecting = POST.replace(b"Host", b"Expect: 100-continue\r\nHost") % len(WHITE)
-    with connected(service.url) as connection:
-        connection.sendall(expecting.replace(b"decisions", b"decisions?x=1") + PROBE)
-        answer = read_to_end(connection)
-    assert answer.startswith(b"HTTP/1.1 400 ")
-    assert b"connection: close" in answer
-    with connected(service.url) as connection:
-        for _ in range(2):
-            connection.sendall(expecting + WHITE)
-            answer = read_head(connection).removeprefix(b"HTTP/1.1 100 Continue\r\n\r\n") or read_head(connection)
-            assert answer.startswith(b"HTTP/1.1 200 ")
-            assert b"connection: close" not in answer
-
-
 def test_idle_connections_outlive_those_of_load_balancers(service: Running) -> None:
     longest = 600  # Google Cloud; Azure has 120, Heroku 90, AWS 60, nginx 60.
     assert service.server.config.timeout_keep_alive > longest
@@ -281,57 +260,6 @@ def test_a_caller_that_reads_slowly_gets_all_of_it(short_writes: None) -> None: 
         assert len(read_all(connection)) > length
 
 
-def test_refused_body_is_discarded_for_a_limited_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("service.http.uvicorn_adapter.protocol.DISCARD_SECONDS", 0.3)
-    for framing in (b"Content-Length: 1000000000\r\n\r\n", b"Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n"):
-        with running_service() as service, connected(service.url) as connection:
-            connection.sendall(b"PUT /v1/decisions HTTP/1.1\r\nHost: x\r\n" + framing)
-            assert read_all(connection).startswith(b"HTTP/1.1 405 ")
-
-
-LAST = (
-    b"1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 4000000\r\n\r\n",
-    b"1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n3d08f9\r\n",
-    # As nginx sends by default.
-    b"1.0\r\nHost: x\r\nConnection: close\r\nContent-Length: 4000000\r\n\r\n",
-)
-
-
-@pytest.mark.parametrize("target", [b"decisions?x=1", b"decisions/batch", b"nothing"])
-@pytest.mark.parametrize("head", LAST)
-def test_early_refusal_of_the_last_request_reaches_a_caller_that_reads_after_sending(
-    service: Running, target: bytes, head: bytes
-) -> None:
-    with connected(service.url) as connection:
-        connection.sendall(b"POST /v1/%b HTTP/%b" % (target, head))
-        time.sleep(0.1)
-        connection.sendall(bytes(3_999_993) + b"\r\n0\r\n\r\n")
-        answer = read_to_end(connection)
-    assert answer[9:12] in (b"400", b"404", b"413")
-    assert answer.endswith(b"}")
-
-
-def test_refusal_of_a_malformed_request_reaches_a_caller_that_sends_its_body_slowly(
-    service: Running, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("service.http.uvicorn_adapter.protocol.CLOSE_SECONDS", 0.3)
-    with connected(service.url) as connection:
-        connection.sendall(b"POST /v1/trials HTTP/1.1\r\nHost: x\r\nCookie: %b\r\n\r\n" % (b"x" * 20_000))
-        for _ in range(12):
-            time.sleep(0.1)
-            connection.sendall(WHITE)
-        assert read_to_end(connection).startswith(b"HTTP/1.1 431 ")
-
-
-def test_refusal_of_a_slow_body_reaches_its_caller(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("service.http.request_body.GRACE_SECONDS", 0.2)
-    with running_service(min_body_rate=10_000_000) as service, connected(service.url) as connection:
-        connection.sendall(POST % 4_000_000 + WHITE)
-        time.sleep(1)
-        connection.sendall(bytes(4_000_000 - len(WHITE)))
-        assert read_to_end(connection).startswith(b"HTTP/1.1 408 ")
-
-
 def test_silent_handshake_times_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(handshake, "HANDSHAKE_SECONDS", 0.5)
     files = make_certificate(tmp_path)
@@ -375,15 +303,6 @@ def test_connection_beyond_the_limit_displaces_an_idle_one() -> None:
         assert read_head(kept).startswith(b"HTTP/1.1 200 ")
         # Of 42 connections eight were open at a time.
         assert service.runtime.metrics.registry.get_sample_value(REFUSALS, {"reason": "connections"}) == 34
-
-
-def test_connections_whose_refused_bodies_do_not_come_are_displaced() -> None:
-    with running_service(max_connections=4) as service, ExitStack() as stack:
-        for _ in range(8):
-            connection = stack.enter_context(connected(service.url))
-            connection.sendall(b"PUT" + (POST % 10**9).removeprefix(b"POST"))
-            assert read_head(connection).startswith(b"HTTP/1.1 405 ")
-        assert send(service.url, PROBE).status == 200
 
 
 class FakeConnection:

@@ -146,6 +146,7 @@ def test_a_malformed_head_is_told_what_is_wrong_with_it(recorded: Running, reque
         ("application/json", b"", "the body must be a JSON object"),
         ("application/json", b'{"reviewer": ', "the body is not JSON: Expecting value at character 13"),
         ("application/json", b'{"reviewer": "Andr\xe9"}', "send JSON in UTF-8"),
+        ("application/json", '{"reviewer": "Anna"}'.encode("utf-16"), "send JSON in UTF-8"),
         ("application/json", b"[" * 30_000, "with less nesting"),
         ("application/json", b'{"count": ' + b"9" * 5_000 + b"}", "shorter numbers"),
         ("application/json", b'{"reviewer": "Anna", "reviewer": "Bea"}', "'reviewer' is repeated in one object"),

@@ -59,6 +59,7 @@ FULL_LANE = {
         "service/streams/test_batch.py",
         "service/streams/test_process.py",
         "service/test_connections.py",
+        "service/test_early_answers.py",
         "service/test_faults.py",
         "service/test_hanging_loads.py",
         "service/test_limits.py",
@@ -91,6 +92,7 @@ PROGRAMS = frozenset(
         "prometheus-alertmanager",
         "promtool",
         "qemu-aarch64",
+        "systemd-analyze",
         "wrk",
     }
 )

@@ -16,6 +16,11 @@ def test_wilsons_interval_is_the_published_one(hits: int, total: int, low: float
     assert found.value == hits / total
 
 
+def test_wilsons_interval_contains_its_value() -> None:
+    found = [wilson(hits, total) for total in range(1, 200) for hits in (0, total)]
+    assert all(one.low <= one.value <= one.high for one in found)
+
+
 def test_figures_are_those_worked_out_by_hand() -> None:
     probability = np.array([0.9, 0.8, 0.55, 0.2, 0.1])
     labels = np.array([1, 0, 0, 0, 0], np.float32)

@@ -175,6 +175,24 @@ def test_a_threshold_below_zero_lies_inside_the_novelty_chart() -> None:
     assert axes.get_xlim()[1] > -3.0
 
 
+@pytest.mark.parametrize("value", [0.0, 1.5, -3.0, 1e9])
+def test_equal_novelties_have_a_bar_that_is_seen(value: float) -> None:
+    (axes,) = novelty_histogram(np.full(20, value), np.full(9, np.nextafter(value, 9e9)), value).axes
+    for bars in axes.containers:
+        (bar,) = (one for one in bars if one.get_height())
+        assert bar.get_window_extent().width > 5
+        assert bar.get_height() == pytest.approx(1)
+
+
+def test_scores_of_a_single_label_are_drawn_and_names_in_other_scripts(recwarn: pytest.WarningsRecorder) -> None:
+    above, below = score_histogram(np.array([0.1, 0.9]), np.zeros(2), Band(0.4, 0.6)).axes
+    assert [sum(one.get_height() for one in axes.containers[0]) for axes in (above, below)] == [0, 2]
+    assert below.get_ylim()[0] < 1 < below.get_ylim()[1]
+    name = "\N{CJK UNIFIED IDEOGRAPH-6570}"
+    assert name in written(interval_chart({name: Interval(value=0.9, low=0.8, high=0.95)}, subject="run"))
+    assert not recwarn.list
+
+
 def test_novelty_shows_every_image_however_far_out_and_the_threshold() -> None:
     good, strange = np.linspace(0, 1, 50), np.append(np.linspace(2, 5, 39), 1e6)
     (axes,) = novelty_histogram(good, strange, 1.5).axes

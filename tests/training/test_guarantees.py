@@ -98,6 +98,8 @@ def test_a_threshold_lets_one_in_two_hundred_go() -> None:
     assert (found.images, found.above) == (515, 2)
     assert (novelty.astype(np.float32) > np.float32(found.threshold)).sum() == 2
     assert familiar(novelty, found).sum() == 512
+    tied = set_threshold(np.append(np.zeros(995), np.ones(5 + 300)))
+    assert (tied.threshold, tied.images, tied.above) == (1.0, 1300, 0)
     with pytest.raises(DataError, match="none"):
         set_threshold(np.array([]))
 

@@ -11,7 +11,7 @@ from tests.support.datasets import half, write_dataset
 from training.data.dataset import read_dataset
 from training.evaluation.seeds import StudyRun, standard_error
 from training.paper import noise, published
-from training.paper.conclusions import our_differences, our_floor, paper_differences
+from training.paper.conclusions import our_differences, our_floor, paper_differences, tuned_or_not
 from training.paper.flips import write_flips
 from training.paper.page import FOLDER, PAGE_FILE, render, write_page
 from training.paper.results import RESULTS_FILE, PaperResults, Series, model_names
@@ -161,6 +161,22 @@ def test_conclusions_follow_from_the_runs() -> None:
     once = _with_models({"untuned": [0.80], tuned: [0.9]})
     assert "one seed, so that differences cannot be tested" in " ".join(our_differences(once))
     assert "score 0.810 to 0.812 against flipped labels" in " ".join(our_floor(alike))
+
+
+def test_a_perfect_accuracy_has_a_standard_error() -> None:
+    perfect = _with_models({"untuned": [1.0, 1.0], "tuned architecture, 5 trials": [0.9, 0.91]})
+    assert "0.095 less accurate than the untuned one, 13.5 standard errors" in " ".join(tuned_or_not(perfect))
+
+
+def test_a_series_whose_untuned_runs_all_failed_says_nothing_about_tuning() -> None:
+    results = _with_models({"tuned architecture, 5 trials": [0.9, 0.91]})
+    assert "With flipped labels" not in " ".join(tuned_or_not(results))
+
+
+def test_values_without_a_common_seed_are_not_compared() -> None:
+    runs = _runs({"32": [0.8, 0.9], "64": [0.7, 0.9]}).runs
+    assert not Series.of([runs[0], runs[3]]).differences
+    assert len(Series.of(runs).differences) == 2
 
 
 def test_unfinished_parts_are_named_on_the_page() -> None:

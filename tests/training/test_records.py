@@ -209,7 +209,7 @@ def test_prepare_says_that_no_image_of_a_data_set_is_left(
 def test_a_data_set_in_a_folder_whose_name_is_not_utf_8_is_read(folder: Path, tmp_path: Path) -> None:
     folder = folder.rename(tmp_path / os.fsdecode(b"caf\xe9"))
     manifest = write_records([read_dataset(folder)], tmp_path / "r", sizes=[32], seed=0)
-    assert [one.name for one in manifest.data] == [r"caf\udce9"]
+    assert [one.name for one in manifest.data] == [r"caf\xe9"]
     assert len(load_records(tmp_path / "r", *Split)) == 120
 
 
@@ -219,9 +219,9 @@ def test_no_name_on_the_way_needs_to_be_utf_8(folder: Path, tmp_path: Path, caps
     folder, out = folder.rename(tmp_path / os.fsdecode(b"caf\xe9")), tmp_path / os.fsdecode(b"r\xe9")
     texts = ["--licence", os.fsdecode(b"caf\xe9=libert\xe9"), "--size", "32"]
     assert main(["train", "prepare", "--data", str(folder), "--records", str(out), *texts]) == 0
-    assert r"face-\udcff.jpg is ignored: face-\udcff.png has the same name" in capsys.readouterr().err
+    assert r"face-\xff.jpg is ignored: face-\xff.png has the same name" in capsys.readouterr().err
     (described,) = Manifest.read(out).data
-    assert (described.name, described.licence) == (r"caf\udce9", r"libert\udce9")
+    assert (described.name, described.licence) == (r"caf\xe9", r"libert\xe9")
     assert len(load_records(out, *Split)) == 120
 
 

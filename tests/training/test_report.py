@@ -49,10 +49,11 @@ from training.model.network import build_network
 from training.model.preset import Preset
 from training.model.train import HISTORY_FILE, NETWORK_FILE, RUN_FILE, FitRun
 from training.report import PAGE_FILE, ReportSources, training_run, write_report
+from training.report.comparisons import studies
 from training.report.evidence import Evidence
 from training.report.formatting import number, percent, share
 from training.report.image_files import ImageFiles
-from training.report.page import Html, render
+from training.report.page import Html, Section, render
 from training.search.study import StudyResult
 
 SIZE = 32
@@ -442,7 +443,7 @@ def test_the_band_in_use_is_held_against_the_papers_on_both_splits(made: Made) -
 
 def test_kinds_that_are_no_portrait_have_the_cards_shares(made: Made) -> None:
     text = section(made.page, "unfamiliar")
-    assert "black 40 100.0 % [91.2, 100.0] 22.5 % [12.3, 37.5]" in text
+    assert "black 40 100.0 % [91.2, 100.0] 22.5 % [12.3, 37.6]" in text
     assert "One image of each kind" in text
 
 
@@ -465,11 +466,11 @@ def test_discarded_images_are_shown_by_reason(made: Made) -> None:
 def test_doubtful_labels_studies_and_comparisons_are_shown_where_given(made: Made) -> None:
     assert "The 25 most doubtful of 29 labels" in section(made.page, "issues")
     study = section(made.page, "studies")
-    assert "32 1 20 90.0 % [90.0, 90.0] 0.200 [0.200, 0.200] - 2.0" in study
+    assert "32 1 20 90.0 % 0.200 - 2.0" in study
     assert "The log loss is 0.1250 higher with 32 than with &lt;64&gt; (p 0.010)." in study
     assert "Failed: 32, seed 1." in study
     compared = section(made.page, "comparison")
-    assert "runs/&lt;two&gt; 32 1,234 1 95.8 % [79.8, 99.3] 0.100 [0.050, 0.200]" in compared
+    assert "runs/&lt;two&gt; 32 1,234 1 95.8 % [79.7, 99.3] 0.100 [0.050, 0.200]" in compared
     assert "Wrong only with runs/&lt;two&gt;: 0 images; wrong only with runs/one: 2 (McNemar" in compared
 
 
@@ -477,6 +478,16 @@ def test_report_names_everything_that_repeats_the_training(made: Made) -> None:
     text = section(made.page, "repeat")
     for written in (made.card.sha256, made.card.training.records, made.card.data[0].fingerprint, "Seed of the fit 3"):
         assert written in text
+
+
+def test_few_images_are_not_shown_as_none_nor_most_as_all() -> None:
+    shares = (0.0, 1e-9, 0.0004, 0.0006, 0.5, 0.9994, 0.9999, 1.0)
+    shown = ["0.0", "< 0.1", "< 0.1", "0.1", "50.0", "99.9", "> 99.9", "100.0"]
+    assert [percent(one) for one in shares] == [f"{one}\xa0%" for one in shown]
+    assert percent(0.00004, decimals=2) == "< 0.01\xa0%"
+    assert share(exact_interval(99_999, 100_000)) == "> 99.9\xa0% [99.9, 100.0]"
+    assert share(exact_interval(9, 9)).endswith("[66.3, 100.0]")
+    assert share(exact_interval(0, 10**6)) == "0.0\xa0% [0.0, 0.1]"
 
 
 def test_the_same_inputs_give_the_same_page(made: Made, tmp_path: Path) -> None:
@@ -611,3 +622,28 @@ def test_a_data_set_whose_images_are_all_copies_has_no_examples() -> None:
     shown = training_run.data(cast(Evidence, evidence))
     assert [figure.name for figure in shown.figures()] == ["labels-bars"]
     assert "copies" in render("", Html(""), [shown])
+
+
+def test_a_study_with_one_run_of_each_value_tested_no_difference() -> None:
+    point = SeedMean(value=0.9)
+    summaries = tuple(
+        ValueSummary(
+            value=value,
+            runs=1,
+            accuracy=point,
+            log_loss=point,
+            seconds=None,
+            bytes=1,
+            images=20,
+            standard_error=0.1,
+        )
+        for value in ("32", "64")
+    )
+    study = StudyResult(
+        kind="resolution", records="", settings={}, runs=(), failed=(), summaries=summaries, differences=()
+    )
+    found = studies(cast(Evidence, SimpleNamespace(studies=[study])))
+    assert isinstance(found, Section)
+    text = " ".join(map(str, found.parts))
+    assert "No difference was tested: each value has one run." in text
+    assert "significant" not in text

@@ -40,7 +40,7 @@ from training.search import study
 from training.search import trials as search
 from training.search.oracles import SingleFileOracle, TrialValues, bayesian, hyperband, listed, random
 from training.search.study import StudyResult, run_study
-from training.search.trials import TrialMetrics, TrialResult, run_trials
+from training.search.trials import TrialMetrics, TrialResult, run_trials, write_table
 from training.search.tune import tune
 
 # Keras Tuner's locks call two names that Python is about to retire.
@@ -183,6 +183,12 @@ def test_a_study_that_is_done_trains_nothing_again(
     assert "accuracy [95 %]" in printed
     assert "is significant" in printed
     assert "images has a standard error of" in printed
+
+
+def test_counts_in_a_table_keep_their_digits(tmp_path: Path) -> None:
+    row = {"parameters": 1_234_567.0, "accuracy": 1.0, "log_loss": 0.123456789, "seconds": 1e300, "trial": "=1"}
+    write_table(tmp_path / "trials.csv", [row])
+    assert (tmp_path / "trials.csv").read_text().splitlines()[1] == "1234567,1,0.123457,1e+300,'=1"
 
 
 def test_a_study_with_one_seed_says_that_it_tested_nothing(

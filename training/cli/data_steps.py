@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from common.storage import AnyPath, local_path
-from common.terminal import count, escape_controls, say
+from common.terminal import count, escape_controls, printable, say
 from training.cli import options as option
 from training.cli.options import Steps, add_step
 from training.data.dataset import (
@@ -17,7 +17,6 @@ from training.data.dataset import (
     Provenance,
     Split,
     data_set_name,
-    printable,
     read_dataset,
 )
 from training.errors import DataError

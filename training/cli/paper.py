@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.storage import locked, require_place
-from common.terminal import say
+from common.terminal import printable, say
 from training.cli import options as option
 from training.cli.options import Steps, add_step
-from training.data.dataset import printable
 
 TRIALS = (5, 20)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from common.storage import AnyPath
-from common.terminal import say
+from common.terminal import p_value, say
 from training.cli import options as option
 from training.cli.options import PresetOptions, Steps, add_step
 from training.errors import RecordsError
@@ -198,7 +198,7 @@ def _print_differences(study: "StudyResult") -> None:
     real = [one for one in study.differences if one.real]
     for one in real:
         low, high = (one.first, one.second) if one.mean > 0 else (one.second, one.first)
-        say(f"significant: {one.metric} is {abs(one.mean):.4f} higher with {high} than with {low} (p {one.p:.3f})")
+        say(f"significant: {one.metric} is {abs(one.mean):.4f} higher with {high} than with {low} ({p_value(one.p)})")
     if any(one.runs > 1 for one in study.summaries):
         others = "No other difference" if real else "No difference"
         say(f"{others} is significant (t test paired by seed, Holm's correction).")
@@ -219,7 +219,7 @@ def _print_comparison(comparison: "Comparison") -> None:
     for pair in comparison.pairs:
         say(
             f"{pair.other}: {pair.only_other_wrong} wrong that {pair.first} gets right, {pair.only_first_wrong} the "
-            f"other way (McNemar p {pair.mcnemar_p:.3f}); log loss {_shown(pair.log_loss_difference, sign='+')}"
+            f"other way (McNemar {p_value(pair.mcnemar_p)}); log loss {_shown(pair.log_loss_difference, sign='+')}"
         )
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from common.terminal import printable
 from gate import Label
 from gate.files import read_regular
 from gate.header import IMAGE_ENDINGS
@@ -138,11 +139,6 @@ def data_set_name(folder: Path) -> str:
     """Return the name of the data set in `folder`: the folder's own, also for `.` and `..`."""
     # Path.resolve would follow links, which have other names.
     return printable(Path(os.path.abspath(folder)).name)  # noqa: PTH100
-
-
-def printable(text: str) -> str:
-    """Escape the bytes of a name that are not UTF-8, which neither JSON nor HTML can hold."""
-    return text.encode(errors="backslashreplace").decode()
 
 
 def require_folder(folder: Path) -> None:

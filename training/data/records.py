@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from common.storage import AnyPath, locked, parse_path, sizes_of, write_together
+from common.terminal import printable
 from gate.card import CardDataSet
 from gate.pixels import Pixels
-from training.data.dataset import ImageDataSet, Split, printable
+from training.data.dataset import ImageDataSet, Split
 from training.data.image_choice import keep_images
 from training.data.image_table import ImageRow, LabelTable, count_labels, from_csv, to_csv
 from training.data.shard_cache import forget, read_images

@@ -1,6 +1,6 @@
 """Describe a certificate in sentences."""
 
-from common.terminal import percent_up
+from common.terminal import percent_exact, percent_up
 from gate import Label
 from training.evaluation.certify import Certificate, ClassCertificate
 
@@ -27,7 +27,7 @@ def describe_class(label: Label, found: ClassCertificate, confidence: float, *, 
     """Describe the promise of one label, or how to get one; `papers` if the band in use is the paper's."""
     counts = f"{found.accepted:,} accepted, {found.errors:,} wrong, bound {percent_up(found.risk_bound):g} %"
     sure = f"with confidence {confidence}"
-    target = _percent(found.target_risk, digits=10)
+    target = percent_exact(found.target_risk)
     if found.certified:
         return f"Of the images accepted as {label} at most {target} are labelled wrongly {sure} ({counts})."
     edge = "the paper's" if papers else "a careful choice"
@@ -49,13 +49,12 @@ def describe_true_class(label: Label, found: ClassCertificate, confidence: float
 
 def describe_confidence(found: Certificate) -> str:
     """State the confidence of one promise and of both."""
-    # As many digits as it takes: 99.99 % must not become 100 %.
-    each, both = (f"{100 * one:.10g} %" for one in (found.confidence, max(0.0, 1 - 2 * (1 - found.confidence))))
+    each, both = map(percent_exact, (found.confidence, max(0.0, 1 - 2 * (1 - found.confidence))))
     return f"Each class's promise holds with {each} confidence by itself, and both together with at least {both}."
 
 
 def _band(found: Certificate, temperature: float | None) -> str:
-    share = _percent(found.coverage.value, digits=4)
+    share = f"{100 * found.coverage.value:.4g} %"
     unfamiliar = found.images - found.familiar
     return (
         f"{_edges(found, temperature)} accepts {share} of {found.images:,} images ({found.errors:,} of "
@@ -77,7 +76,3 @@ def _remedy(label: Label, found: ClassCertificate) -> str:
         return "more images would not help, because the observed risk of the most careful edge is too high"
     faces = "faces with glasses" if label is Label.GLASSES else "faces without glasses"
     return f"it takes about {found.images_needed:,} more labelled {faces} outside the training split"
-
-
-def _percent(share: float, *, digits: int) -> str:
-    return f"{100 * share:.{digits}g} %"

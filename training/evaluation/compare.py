@@ -11,8 +11,9 @@ from scipy import stats
 from scipy.special import expit
 
 from common.storage import AnyPath
+from common.terminal import printable
 from gate.card import Interval
-from training.data.dataset import Split, printable
+from training.data.dataset import Split
 from training.data.records import Manifest, load_records
 from training.errors import RecordsError
 from training.evaluation.calibrate import log_losses

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from common import statistics
 from gate import Action, Band, Decision, Reason
 from gate.card import CardMetrics, CardText, DiscardedShares, Interval, ReferenceHistogram
 from gate.pixels import Pixels
@@ -13,7 +14,6 @@ from training.data.outliers import JUDGED, make_outliers
 from training.data.records import Records
 from training.evaluation.calibrate import log_losses
 
-Z_95 = 1.959964
 RESAMPLES = 2_000
 HISTOGRAM_EDGES = tuple(round(edge / 20, 2) for edge in range(21))
 
@@ -111,11 +111,8 @@ def reference_histogram(probability: Floats) -> ReferenceHistogram:
 
 def wilson(hits: int, total: int) -> Interval:
     """Compute a share with Wilson's 95 % interval, which is valid near 0 and 1 (E. B. Wilson, 1927)."""
-    share = hits / total
-    spread = Z_95**2 / total
-    centre = (share + spread / 2) / (1 + spread)
-    half = Z_95 * np.sqrt(share * (1 - share) / total + Z_95**2 / (4 * total**2)) / (1 + spread)
-    return Interval(value=share, low=max(0.0, centre - half), high=min(1.0, centre + half))
+    low, high = statistics.wilson(hits, total)
+    return Interval(value=hits / total, low=low, high=high)
 
 
 def _bootstrapped_mean(values: Floats) -> Interval:

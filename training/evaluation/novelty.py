@@ -112,10 +112,12 @@ def set_threshold(novelty: NDArray[np.floating[Any]]) -> NoveltyFindings:
     """
     if not len(novelty):
         raise DataError("the novelty threshold needs calibration images, but there are none")
-    above = int(ALLOWED * len(novelty))
-    threshold = np.sort(np.asarray(novelty, np.float32))[::-1][above]
+    scores = np.asarray(novelty, np.float32)
+    threshold = np.sort(scores)[::-1][int(ALLOWED * len(scores))]
+    # Equal scores lie at the threshold, not above it.
+    above = int((scores > threshold).sum())
     # The shortest decimal of the float32, the format in which the gate's scorer writes scores.
-    return NoveltyFindings(threshold=float(str(threshold)), images=len(novelty), above=above)
+    return NoveltyFindings(threshold=float(str(threshold)), images=len(scores), above=above)
 
 
 def familiar(novelty: NDArray[np.floating[Any]], findings: NoveltyFindings) -> NDArray[np.bool_]:

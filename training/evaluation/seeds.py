@@ -90,13 +90,15 @@ def summarise(runs: Sequence[StudyRun]) -> tuple[ValueSummary, ...]:
 
 
 def differences(runs: Sequence[StudyRun]) -> tuple[ValueDifference, ...]:
-    """Test all pairs of values; accuracy and log loss are separate families of tests."""
+    """Test all pairs of values with a common seed; accuracy and log loss are separate families of tests."""
     by_value = {value: {run.seed: run for run in some} for value, some in _by_value(runs).items()}
     found: list[ValueDifference] = []
     for metric in ("accuracy", "log_loss"):
         pairs = []
         for first, second in combinations(by_value, 2):
             seeds = sorted(by_value[first].keys() & by_value[second].keys())
+            if not seeds:
+                continue
             one, two = ([float(getattr(by_value[value][seed], metric)) for seed in seeds] for value in (first, second))
             pairs.append((first, second, float(np.mean(two) - np.mean(one)), paired_p(one, two)))
         corrected = holm([p for *_, p in pairs])
@@ -128,8 +130,12 @@ def paired_p(first: Sequence[float], other: Sequence[float]) -> float:
 
 
 def standard_error(accuracy: float, images: int) -> float:
-    """Compute the standard error of an accuracy that was measured on so many images."""
-    return math.sqrt(accuracy * (1 - accuracy) / images)
+    """Compute the standard error of an accuracy that was measured on so many images.
+
+    An accuracy of 0 or 1 counts as half an image less extreme: no number of images measures one without an error.
+    """
+    share = min(max(accuracy, 0.5 / images), 1 - 0.5 / images)
+    return math.sqrt(share * (1 - share) / images)
 
 
 def _by_value(runs: Sequence[StudyRun]) -> dict[str, list[StudyRun]]:

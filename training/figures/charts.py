@@ -1,5 +1,6 @@
 """Charts of measurements: curves, histograms and intervals."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -169,12 +170,13 @@ def score_histogram(probability: Numbers, labels: Numbers, band: Band) -> Figure
         scores = probability[labels == label]
         axes.axvspan(band.low, band.high, color=SHADE, linewidth=0, label=f"band {band.low:g} to {band.high:g}")
         axes.hist(scores, BINS, range=(0, 1), color=colour, rwidth=0.9, label=f"{len(scores)} with {name}")
-        axes.set_yscale("log", nonpositive="clip")
-        axes.yaxis.set_major_formatter("{x:g}")
-        axes.yaxis.set_minor_formatter(NullFormatter())
         axes.set(ylabel="images")
     # After both histograms: an earlier limit would end the shared axis at the first one's tallest bar.
     above.set_ylim(0.6, 1.3 * max(1.0, *(bar.get_height() for axes in (above, below) for bar in _bars(axes))))
+    for axes in (above, below):
+        axes.set_yscale("log", nonpositive="clip")
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter(NullFormatter())
     above.set_title("Scores by label (logarithmic counts)")
     below.set_xlabel("probability of glasses")
     _legend(figure, above, below)
@@ -190,6 +192,9 @@ def novelty_histogram(good: Numbers, strange: Numbers | None, threshold: float) 
     everything = np.concatenate([values for values, _, _ in parts])
     # Clip the most extreme outliers, which would compress all other values into one bar.
     low, high = min(threshold, everything.min()), max(threshold, np.quantile(everything, 0.98))
+    if math.isclose(low, high, rel_tol=1e-9, abs_tol=1e-12):
+        # Bars of equal values would have no width.
+        high = low + max(1.0, abs(low))
     edges = np.linspace(low, high + 0.1 * (high - low), 2 * BINS + 1)
     for values, name, colour in parts:
         share = np.full(len(values), 1 / len(values))

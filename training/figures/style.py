@@ -6,6 +6,7 @@ matplotlib caches its list of fonts in the home folder; if that is not writable,
 import functools
 import io
 import re
+import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any, ParamSpec
@@ -107,7 +108,9 @@ def as_svg(figure: Figure, name: str) -> str:
     """Render the figure as an `<svg>` element; `name` makes its ids unique on the page."""
     data = io.StringIO()
     omitted = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-    with _style({"svg.hashsalt": name}):
+    with _style({"svg.hashsalt": name}), warnings.catch_warnings():
+        # Browsers draw the text, with fonts of their own.
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
         figure.savefig(data, format="svg", metadata=omitted)
     text = data.getvalue()
     text = text[text.index("<svg") :].strip()

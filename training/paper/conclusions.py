@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterator, Mapping
 from itertools import combinations
 
+from common.terminal import p_value
 from training.evaluation.seeds import standard_error
 from training.paper import noise, published
 from training.paper.results import KINDS, PaperResults, Series, SeriesName, model_names
@@ -135,7 +136,7 @@ def tuned_or_not(results: PaperResults) -> Iterator[str]:
         found = summaries(results, kind, "models")
         series = results.labels[kind].series.get("models")
         names = [name for name in model_names(results.plan.trials) if name in found and name != "untuned"]
-        if series is None or not names:
+        if series is None or not names or "untuned" not in found:
             continue
         start, best = found["untuned"], max(names, key=lambda name: found[name].accuracy.value)
         gain = found[best].accuracy.value - start.accuracy.value
@@ -162,7 +163,7 @@ def _verdict(series: Series) -> str:
     for one in real:
         low, high = (one.first, one.second) if one.mean > 0 else (one.second, one.first)
         metric = one.metric.replace("_", " ")
-        texts.append(f"{metric} is {abs(one.mean):.3f} higher with {high} than with {low} (p {one.p:.3f})")
+        texts.append(f"{metric} is {abs(one.mean):.3f} higher with {high} than with {low} ({p_value(one.p)})")
     return f"{'; '.join(texts)} ({seeds} seeds); no other difference is significant"
 
 

@@ -1,5 +1,6 @@
 """The section on the certificate of each label."""
 
+from common.terminal import percent_exact
 from gate import Label
 from training.evaluation.certificate_text import describe, describe_true_class
 from training.evaluation.certify import Certificate, TestedEdge
@@ -30,7 +31,7 @@ def certificate(evidence: Evidence) -> Section | MissingSection:
 
 
 def _classes(found: Certificate) -> Html:
-    sure = f"{100 * found.confidence:.10g} %"
+    sure = percent_exact(found.confidence)
     head = ("label", "certified", "accepted", "wrong", f"at most wrong [{sure}]", "target")
     rows = [
         (
@@ -39,7 +40,7 @@ def _classes(found: Certificate) -> Html:
             f"{one.accepted:,}",
             f"{one.errors:,}",
             upper(one.risk_bound),
-            percent(one.target_risk, decimals=2),
+            percent_exact(one.target_risk),
         )
         for label, one in found.classes.items()
     ]

@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from common.terminal import count
+from common.terminal import count, p_value
 from gate.card import Interval
 from gate.pixels import Pixels
 from training.evaluation.compare import PairedResult
-from training.evaluation.seeds import SeedMean, ValueDifference, ValueSummary
+from training.evaluation.seeds import SeedMean, ValueSummary
 from training.figures import CaptionedImage, ImageGroup, interval_chart
 from training.report.evidence import Evidence, IssueRow
 from training.report.formatting import number, percent, share, words
@@ -122,7 +122,7 @@ def _study(study: StudyResult) -> Iterator[Html | ReportFigure]:
         "MB of records",
     )
     yield table(head, [_summarised(one) for one in study.summaries])
-    yield from _differences(study.differences)
+    yield from _differences(study)
     for metric in ("accuracy", "log_loss"):
         means = {one.value: _interval(getattr(one, metric)) for one in study.summaries}
         quantity = metric.replace("_", " ")
@@ -135,23 +135,29 @@ def _study(study: StudyResult) -> Iterator[Html | ReportFigure]:
 
 def _summarised(one: ValueSummary) -> tuple[str, ...]:
     seconds = "-" if one.seconds is None else f"{one.seconds:,.0f}"
-    measured = (share(_interval(one.accuracy)), number(_interval(one.log_loss)))
+    accuracy, loss = _interval(one.accuracy), _interval(one.log_loss)
+    # A single run has no interval.
+    measured = (share(accuracy), number(loss)) if one.runs > 1 else (percent(accuracy.value), f"{loss.value:.3f}")
     return one.value, str(one.runs), f"{one.images:,}", *measured, seconds, f"{one.bytes / 1e6:.1f}"
 
 
-def _differences(differences: tuple[ValueDifference, ...]) -> Iterator[Html]:
-    for one in (one for one in differences if one.real):
+def _differences(study: StudyResult) -> Iterator[Html]:
+    if all(one.runs < 2 for one in study.summaries):
+        yield paragraph("No difference was tested: each value has one run.")
+        return
+    real = [one for one in study.differences if one.real]
+    for one in real:
         low, high = (one.first, one.second) if one.mean > 0 else (one.second, one.first)
         metric = one.metric.replace("_", " ")
-        yield paragraph(f"The {metric} is {abs(one.mean):.4f} higher with {high} than with {low} (p {one.p:.3f}).")
-    others = "No other difference" if any(one.real for one in differences) else "No difference"
+        yield paragraph(f"The {metric} is {abs(one.mean):.4f} higher with {high} than with {low} ({p_value(one.p)}).")
+    others = "No other difference" if real else "No difference"
     yield paragraph(f"{others} is significant (t test paired by seed, Holm's correction).")
 
 
 def _paired(pair: PairedResult) -> Html:
     return paragraph(
         f"Wrong only with {pair.other}: {count(pair.only_other_wrong, 'image')}; wrong only with {pair.first}: "
-        f"{pair.only_first_wrong:,} (McNemar's exact p {pair.mcnemar_p:.3f}). Difference of log loss, "
+        f"{pair.only_first_wrong:,} (McNemar's exact {p_value(pair.mcnemar_p)}). Difference of log loss, "
         f"{pair.other} minus {pair.first}: {number(pair.log_loss_difference)}."
     )
 

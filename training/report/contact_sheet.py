@@ -132,17 +132,13 @@ def _tile(place: int, issue: Issue, image: Path, *, several: bool) -> Html:
         _line(element("b", title), f"#{place}"),
         _line("given", _words(issue.given)),
         _line("predicted", element("b", _words(issue.suggested), class_=issue.suggested)),
-        _line("score", _percent(issue.score)),
+        _line("score", percent(issue.score)),
     )
     return element("figure", picture, caption)
 
 
 def _line(left: str, right: str) -> Html:
     return element("div", element("span", left), element("span", right))
-
-
-def _percent(share: float) -> str:
-    return f"< {percent(0.001)}" if share < 0.001 else percent(share)
 
 
 def _data_uri(image: Path) -> str:

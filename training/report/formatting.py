@@ -9,8 +9,13 @@ _PERCENT = "\N{NO-BREAK SPACE}%"
 
 
 def percent(part: float, *, decimals: int = 1) -> str:
-    """Format 0.9921 as 99.2 %."""
-    return f"{100 * part:.{decimals}f}{_PERCENT}"
+    """Format 0.9921 as 99.2 %. Only none of the images are 0.0 %, and only all of them 100.0 %."""
+    shown, least = f"{100 * part:.{decimals}f}", 10.0**-decimals
+    if part > 0 and float(shown) == 0:
+        return f"< {least:g}{_PERCENT}"
+    if part < 1 and float(shown) == 100:
+        return f"> {100 - least:g}{_PERCENT}"
+    return f"{shown}{_PERCENT}"
 
 
 def upper(bound: float) -> str:
@@ -19,10 +24,11 @@ def upper(bound: float) -> str:
 
 
 def share(interval: Interval | None) -> str:
-    """Format a share with its 95 % interval; a dash for None."""
+    """Format a share with its 95 % interval, rounded to the wider side; a dash for None."""
     if interval is None:
         return "-"
-    return f"{percent(interval.value)} [{100 * interval.low:.1f}, {100 * interval.high:.1f}]"
+    low, high = 100 - percent_up(1 - interval.low, decimals=1), percent_up(interval.high, decimals=1)
+    return f"{percent(interval.value)} [{low:.1f}, {high:.1f}]"
 
 
 def number(interval: Interval) -> str:

@@ -12,8 +12,8 @@ from typing import Any
 from matplotlib.figure import Figure
 from PIL import Image
 
+from common.terminal import printable
 from gate.pixels import Pixels
-from training.data.dataset import printable
 from training.figures import CaptionedImage, ImageGroup, as_svg, image_grid
 from training.figures.image_grids import COLUMNS
 from training.figures.style import VARIABLES

@@ -207,4 +207,7 @@ def _outcome(trial: TunerTrial) -> TrialResult:
 
 
 def _cell(value: object) -> object:
-    return f"{value:.6g}" if isinstance(value, float) else escape_formula(value)
+    if not isinstance(value, float):
+        return escape_formula(value)
+    # Metrics are floats, also the number of parameters.
+    return int(value) if value.is_integer() and abs(value) < 1e15 else f"{value:.6g}"

@@ -62,25 +62,25 @@ class Intake:
         runtime: grants the permits.
         lines: receive a line for each image.
         decide: takes each complete image and releases its permit.
-        patience: timeout in seconds of the next byte, and of an image.
+        timeout: seconds that the next byte may take, and an image.
     """
 
-    def __init__(self, runtime: Runtime, lines: OrderedResults[Line], *, decide: Decide, patience: float) -> None:
+    def __init__(self, runtime: Runtime, lines: OrderedResults[Line], *, decide: Decide, timeout: float) -> None:
         self._admission = runtime.admission
         self._max_body_bytes = runtime.settings.max_body_bytes
         self._lines = lines
         self._decide = decide
-        self._patience = patience
+        self._timeout = timeout
         self._coming: _PartialImage | None = None
         self._held: list[_PartialImage | _FailedImage] = []
         self.ignored = 0
 
     @property
-    def patience(self) -> float:
+    def time_left(self) -> float:
         """Seconds that the next bytes may take; an incomplete image holds a permit, so its own timeout applies."""
         if self._coming is None:
-            return self._patience
-        return self._coming.began + self._patience - time.monotonic()
+            return self._timeout
+        return self._coming.began + self._timeout - time.monotonic()
 
     async def take(self, event: UploadEvent) -> None:
         """Process the next event.

@@ -65,8 +65,8 @@ class BatchSession:
         self._state = request_state(scope)
         self._image = image
         self._timeout = timeout
-        self._patience = runtime.settings.timeout_ms / 1000
-        self._upload = UploadReader(receive, Pace(runtime.settings.min_body_rate, self._patience))
+        self._read_timeout = runtime.settings.timeout_ms / 1000
+        self._upload = UploadReader(receive, Pace(runtime.settings.min_body_rate, self._read_timeout))
         # Enough to keep all decode threads busy while earlier images are decided.
         self._lines: OrderedResults[Line] = OrderedResults(2 * runtime.decode_pool.threads + 2)
         self._is_started = False
@@ -123,7 +123,7 @@ class BatchSession:
         await self._write({"summary": self.counts | ignored})
         await self._send({"type": "http.response.body", "body": b"", "more_body": False})
         # A caller that does not read, or does not stop sending, would keep the connection open.
-        asyncio.get_running_loop().call_later(self._patience, self._connection.abort)
+        asyncio.get_running_loop().call_later(self._read_timeout, self._connection.abort)
 
     async def _read(self, group: asyncio.TaskGroup) -> None:
         def decide(identity: str | None, permit: Permit, body: Payload[bytearray]) -> asyncio.Future[Line]:
@@ -132,10 +132,10 @@ class BatchSession:
             line.add_done_callback(lambda _: permit.leave())
             return line
 
-        intake = Intake(self._runtime, self._lines, decide=decide, patience=self._patience)
+        intake = Intake(self._runtime, self._lines, decide=decide, timeout=self._read_timeout)
         try:
             while not self._upload.is_complete:
-                for event in self._parser.feed(await self._upload.part(intake.patience)):
+                for event in self._parser.feed(await self._upload.part(intake.time_left)):
                     await intake.take(event)
             self._parser.close()
         except (MalformedRequest, DeadlineExceeded, Draining) as error:
@@ -188,7 +188,7 @@ class BatchSession:
             ClientGone: the caller does not read, and the write buffer is full.
         """
         try:
-            async with asyncio.timeout(self._patience):
+            async with asyncio.timeout(self._read_timeout):
                 await self._start()
                 await self._send({"type": "http.response.body", "body": orjson.dumps(line) + b"\n", "more_body": True})
         except TimeoutError as error:

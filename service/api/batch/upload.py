@@ -22,8 +22,8 @@ class UploadReader:
         self._pace = pace
         self._receive = receive
 
-    async def part(self, patience: float) -> bytes:
-        """Wait for the next part, `patience` seconds at most.
+    async def part(self, timeout: float) -> bytes:
+        """Wait for the next part, `timeout` seconds at most.
 
         Raises:
             DeadlineExceeded: it did not arrive in time.
@@ -31,7 +31,7 @@ class UploadReader:
         """
         began = time.monotonic()
         try:
-            async with asyncio.timeout(min(patience, self._pace.left)):
+            async with asyncio.timeout(min(timeout, self._pace.left)):
                 message = await self._receive()
         except TimeoutError as error:
             raise DeadlineExceeded(

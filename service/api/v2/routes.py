@@ -1,5 +1,6 @@
 """The paths under `/v2` beside `infer`: health, metadata, statistics, shared memory."""
 
+import json
 from typing import TypeVar
 
 from fastapi import APIRouter, Request, Response
@@ -171,5 +172,5 @@ async def _read_json(request: Request, kind: type[_Body]) -> _Body:
     body = await read_small(request, limit=_SMALL_BODY, seconds=_SMALL_BODY_SECONDS)
     try:
         return validate(kind, read_json(body) if body else {})
-    except (ValueError, RecursionError) as error:
+    except json.JSONDecodeError as error:
         raise MalformedRequest(f"the body is not JSON: {error}") from error

@@ -7,23 +7,19 @@ import httptools
 from starlette.types import Scope
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from service.errors import ExpectationFailed, HeaderTooLarge, MalformedRequest, ServiceError
+from service.errors import HeaderTooLarge, ServiceError
 from service.http.connections import Connections
 from service.http.framing import HEAD_END, check_framing, check_target, may_be_request, refused_by_parser
 from service.http.half_close import HalfClose
 from service.http.raw_responses import make_refusal
 from service.http.scope_state import request_state
-from service.http.uvicorn_adapter.body_protocols import BodyDiscarder, ClosingDiscarder, ZeroCopyBodyReader
+from service.http.uvicorn_adapter.body_protocols import BodyDiscarder, ZeroCopyBodyReader
+from service.http.uvicorn_adapter.closing import CLOSE_SECONDS, Closing
+from service.http.uvicorn_adapter.head_size import HeadSize
 from service.http.uvicorn_adapter.head_writer import HeadWriter
 
 HEAD_SECONDS = 10.0
 """Timeout of request headers (slow-loris protection), from the first byte or a new connection."""
-
-CLOSE_SECONDS = 1.0
-"""Timeout of closing, after the last answer of a connection and the last bytes of its caller."""
-
-DISCARD_SECONDS = 30.0
-"""Timeout of the rest of a request that is already answered."""
 
 
 class GateProtocol(HttpToolsProtocol):
@@ -40,15 +36,11 @@ class GateProtocol(HttpToolsProtocol):
         max_header_bytes: limit of request line, headers and trailers together.
     """
 
-    _head_timer: asyncio.TimerHandle | None = None
+    _closing: Closing
     _is_reading_into = False
     _seen = 0
-    _head_bytes = 0
-    _silent_bytes = 0  # Since the parser's last callback: it buffers incomplete lines.
-    _is_silent = True
     # While a new parser is fed the framing headers of the current request again.
     _is_replaying = False
-    _fault: ServiceError | None = None
     _length: int | None = 0  # Of the body; None if chunked.
     _is_head_complete = False
     _unparsed = b""  # Received bytes.
@@ -56,25 +48,25 @@ class GateProtocol(HttpToolsProtocol):
     _writer: HeadWriter
     _tail = b""  # The last parsed bytes: the end of a head may be split.
     _is_half_closed = False
-    _is_shut_down = False
     _is_kept_by_body = False
 
     def __init__(self, *given: Any, connections: Connections, max_header_bytes: int, **named: Any) -> None:
         super().__init__(*given, **named)
         self._all = connections
-        self._max_header_bytes = max_header_bytes
+        self._head_size = HeadSize(max_header_bytes)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for a request, or close the connection if there are too many."""
         super().connection_made(transport)
+        self._closing = Closing(transport, self.loop)
         if not self._all.enter(self):
             transport.abort()
             return
-        self._close_after(HEAD_SECONDS)
+        self._closing.after(HEAD_SECONDS)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop timers, cancel the work on the request, and release what is left of its body."""
-        self._stop_waiting()
+        self._closing.cancel()
         self._all.leave(self)
         if self.cycle is not None and (on_disconnect := request_state(_typed(self.cycle.scope)).on_disconnect):
             on_disconnect()
@@ -124,12 +116,13 @@ class GateProtocol(HttpToolsProtocol):
             self._keep_unparsed()
             return
         self._unparsed = b""
-        if self._head_timer is None and (self.cycle is None or self.cycle.response_complete):
-            self._close_after(HEAD_SECONDS)
+        is_idle = self.timeout_keep_alive_task is not None
+        if not is_idle and not self._closing.is_due and (self.cycle is None or self.cycle.response_complete):
+            self._closing.after(HEAD_SECONDS)
 
     def _keep_unparsed(self) -> None:
         self.flow.pause_reading()
-        if not may_be_request(self._unparsed, self._parsed, self._max_header_bytes):
+        if not may_be_request(self._unparsed, self._parsed, self._head_size.most):
             self.cycle.keep_alive = False
             self._unparsed = b""
 
@@ -141,23 +134,23 @@ class GateProtocol(HttpToolsProtocol):
                 return min(limit, start + self._length - self._seen)
         else:
             # In pieces of the size limit at most, so that a line without an end is detected within one piece.
-            limit = min(limit, start + self._max_header_bytes)
+            limit = min(limit, start + self._head_size.most)
         if (found := (self._tail + data[start : start + 3]).find(HEAD_END)) >= 0:
             return start + found + len(HEAD_END) - len(self._tail)
         found = data.find(HEAD_END, start, limit)
         return limit if found < 0 else found + len(HEAD_END)
 
     def _parse(self, data: memoryview) -> None:
-        self._is_silent = True
+        self._head_size.begin_piece()
         self._unset_keepalive_if_required()
         try:
             self._feed(data)
+            self._head_size.end_piece(len(data))
+        except HeaderTooLarge as error:
+            self._refuse(error)
         except httptools.HttpParserError as error:
-            self._refuse(self._fault or refused_by_parser(error))
-            return
-        self._silent_bytes = self._silent_bytes + len(data) if self._is_silent else 0
-        if self._silent_bytes > self._max_header_bytes:
-            self._refuse(self._header_too_large())
+            fault = error.__context__  # Of a callback.
+            self._refuse(fault if isinstance(fault, ServiceError) else refused_by_parser(error))
 
     def _feed(self, data: memoryview) -> None:
         while data:
@@ -185,14 +178,14 @@ class GateProtocol(HttpToolsProtocol):
         """Count a part of the request line."""
         if self._is_replaying:
             return
-        self._count_head(len(url))
+        self._head_size.add(len(url))
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Count a header."""
         if self._is_replaying:
             return
-        self._count_head(len(name) + len(value) + 4)
+        self._head_size.add(len(name) + len(value) + 4)
         if not self._is_head_complete:  # A trailer would look like a header that access control has checked.
             super().on_header(name, value.rstrip(b" \t"))  # The parser strips only the blanks before a value.
 
@@ -200,17 +193,13 @@ class GateProtocol(HttpToolsProtocol):
         """Check the framing and start the request."""
         if self._is_replaying:
             return
-        try:
-            check_target(self.url)
-            self._length = check_framing(self.headers, version=self.parser.get_http_version())
-        except (MalformedRequest, ExpectationFailed) as error:
-            self._fault = error
-            raise
+        check_target(self.url)
+        self._length = check_framing(self.headers, version=self.parser.get_http_version())
         if self.parser.get_http_version() == "1.0":
             self.expect_100_continue = False  # Its callers take an interim answer for the final one.
-        self._is_silent = False
+        self._head_size.note_callback()
         self._is_head_complete = True
-        self._stop_waiting()
+        self._closing.cancel()
         self._all.begin(self)
         super().on_headers_complete()
         # Until the body has come: a caller that is refused without `100 Continue` may send a request in its place.
@@ -226,12 +215,12 @@ class GateProtocol(HttpToolsProtocol):
         super().on_message_begin()
         self._is_head_complete = False
         self._seen = 0
-        self._head_bytes = 0
+        self._head_size.begin()
         request_state(_typed(self.scope)).connection = self
 
     def on_body(self, body: bytes) -> None:
         """Count body bytes that pass through the parser."""
-        self._is_silent = False
+        self._head_size.note_callback()
         self._seen += len(body)
         super().on_body(body)
 
@@ -241,12 +230,16 @@ class GateProtocol(HttpToolsProtocol):
             return
         if self.cycle.response_complete:
             self.cycle.more_body = False
-            self._stop_waiting()
+            self._closing.cancel()
             if not self.cycle.keep_alive:
                 self.transport.close()
                 return
             self._all.rest(self)
-        elif self._is_kept_by_body and not (self._is_shut_down or self.cycle.response_started):
+            self._unset_keepalive_if_required()  # Idle from now on; bytes of the body stopped the timer.
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
+        elif self._is_kept_by_body and not (self._closing.is_shut_down or self.cycle.response_started):
             self.cycle.keep_alive = True
         super().on_message_complete()
 
@@ -259,9 +252,7 @@ class GateProtocol(HttpToolsProtocol):
         self.cycle.body.clear()  # Frees the beginning of a refused body before the next request.
         if self.cycle.more_body:
             self._all.rest(self)  # Its answer is sent: a caller whose body does not come must not keep others out.
-            self._close_after(self._discard_seconds)
-            if not self.cycle.keep_alive and self.transport.can_write_eof():
-                self.transport.write_eof()  # The caller may read to the end of the connection.
+            self._closing.after_rest(is_last=not self.cycle.keep_alive)
             if self._length is not None:
                 self.transport.set_protocol(BodyDiscarder(self, self._length - self._seen))
         elif self._unparsed:
@@ -318,9 +309,11 @@ class GateProtocol(HttpToolsProtocol):
 
     def shutdown(self) -> None:
         """Close once idle; over TLS without waiting long for the caller's close notification."""
-        self._is_shut_down = True
+        self._closing.is_shut_down = True
         super().shutdown()
-        if self.scheme == "https" and self.transport.is_closing():
+        # Its refusal is sent, and the caller may never stop sending.
+        is_refused = self.cycle is not None and self.cycle.disconnected
+        if is_refused or (self.scheme == "https" and self.transport.is_closing()):
             self.loop.call_later(CLOSE_SECONDS, self.transport.abort)
 
     def _refuse(self, error: ServiceError) -> None:
@@ -336,60 +329,11 @@ class GateProtocol(HttpToolsProtocol):
             # The reader sees a disconnect, and its answer is discarded.
             self.cycle.disconnected = True
             self.cycle.message_event.set()
-        self.transport.write(make_refusal(error, self._all.on_refusal))
-        self._close_slowly()
-
-    def _close_slowly(self) -> None:
-        discarder = ClosingDiscarder(self)
-        self.transport.set_protocol(discarder)
+        if self.cycle is None or not self.cycle.response_complete or not self.cycle.more_body:
+            self.transport.write(make_refusal(error, self._all.on_refusal))
         self._all.rest(self)
         self.flow.resume_reading()
-        if self.transport.can_write_eof():
-            self.transport.write_eof()
-        self._close_when_silent(discarder, self._discard_seconds)
-
-    @property
-    def _discard_seconds(self) -> float:
-        return CLOSE_SECONDS if self._is_shut_down else DISCARD_SECONDS
-
-    def _close_when_silent(self, discarder: ClosingDiscarder, seconds: float) -> None:
-        """Close once no bytes arrive for a while, after `seconds` at most."""
-        length = discarder.length
-
-        def check() -> None:
-            if discarder.length == length or seconds <= CLOSE_SECONDS:
-                self._give_up()
-            else:
-                self._close_when_silent(discarder, seconds - CLOSE_SECONDS)
-
-        self._stop_waiting()
-        self._head_timer = self.loop.call_later(CLOSE_SECONDS, check)
-
-    def _count_head(self, length: int) -> None:
-        self._is_silent = False
-        self._head_bytes += length
-        if self._head_bytes > self._max_header_bytes:
-            self._fault = self._header_too_large()
-            raise ValueError  # Stops the parser.
-
-    def _header_too_large(self) -> HeaderTooLarge:
-        return HeaderTooLarge(
-            f"the request head exceeds {self._max_header_bytes:,} bytes: shorten the URL or the headers"
-        )
-
-    def _close_after(self, seconds: float) -> None:
-        self._stop_waiting()
-        self._head_timer = self.loop.call_later(seconds, self._give_up)
-
-    def _stop_waiting(self) -> None:
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
-
-    def _give_up(self) -> None:
-        self._head_timer = None
-        if not self.transport.is_closing():
-            self.transport.close()
+        self._closing.once_silent(self)
 
 
 def _make_parser(protocol: GateProtocol) -> httptools.HttpRequestParser:

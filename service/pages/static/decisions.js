@@ -11,6 +11,7 @@ import { badge } from "./reasons.js";
 
 const NARROW = matchMedia("(max-width: 640px)");
 const LIMIT = 50;
+const AGES_MS = 10_000;
 // Filters with which the review can select, too.
 const NOT_FOR_REVIEW = ["verdict", "audit"];
 
@@ -29,7 +30,7 @@ async function show() {
     query.set("limit", String(LIMIT));
     if (cursor) query.set("cursor", cursor);
     /** @type {RecordPage} */
-    const page = await api(`/v1/decisions?${query}`, { signal: AbortSignal.timeout(30_000) });
+    const page = await api(`/v1/decisions?${query}`);
     // A late response must not replace that of a later choice.
     if (mine === turn) showPage(page, filters, cursor);
   } catch (error) {
@@ -166,5 +167,8 @@ form.addEventListener("submit", (event) => {
   event.preventDefault();
   location.assign(pageUrl(readForm(form, FIELDS)));
 });
+setInterval(() => {
+  for (const time of byId("results").querySelectorAll("time")) say(time, ago(time.dateTime));
+}, AGES_MS);
 show();
 showSession().catch(() => {}); // The list reports the same problem.

@@ -17,6 +17,15 @@ export function percent(share, digits = 1) {
 }
 
 /**
+ * A target in per cent with as many digits as it has: rounded down it would promise more than was certified.
+ *
+ * @param {Value} share
+ */
+export function exactPercent(share) {
+  return known(share) ? `${Number((share * 100).toPrecision(10))}${NARROW}%` : UNKNOWN;
+}
+
+/**
  * An upper bound in per cent with two decimals, rounded up: it must not promise more than was computed.
  *
  * @param {Value} bound

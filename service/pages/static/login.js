@@ -1,7 +1,10 @@
 // The login page: exchanges a token for a session and continues to the requested page.
 
-import { ApiError, api } from "./api.js";
+import { ApiError, api, statusOf } from "./api.js";
 import { byId, say } from "./dom.js";
+
+const NO_COOKIE =
+  "The token is right, but this browser has not kept the session's cookie. Allow cookies for this address.";
 
 const query = new URLSearchParams(location.search);
 const form = byId("form");
@@ -34,6 +37,13 @@ function explain(error) {
   return error.detail;
 }
 
+function hasCookie() {
+  return api("/v1/session").then(
+    () => true,
+    (error) => statusOf(error) !== 401,
+  );
+}
+
 /** @param {Event} event */
 async function logIn(event) {
   event.preventDefault();
@@ -46,6 +56,7 @@ async function logIn(event) {
   button.setAttribute("aria-disabled", "true");
   try {
     await api("/v1/session", { method: "POST", json: { token } });
+    if (!(await hasCookie())) throw new ApiError(0, "no_cookie", NO_COOKIE);
     location.replace(target().href);
   } catch (error) {
     refuse(explain(error));

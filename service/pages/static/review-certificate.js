@@ -2,7 +2,10 @@
 
 import { api } from "./api.js";
 import { byId, h } from "./dom.js";
-import { count, counted, percent, probability, words } from "./format.js";
+import { count, counted, exactPercent, percent, probability, words } from "./format.js";
+
+// The largest number of further labels that the service estimates.
+const MAX_LABELS = 20_000;
 
 /** @import { ClassRecertificate, Recertificate } from "../types" */
 
@@ -62,7 +65,10 @@ function use({ source, classes }) {
 function outcome(label, one) {
   const edge = `${label === "glasses" ? "above" : "below"} ${probability(one.edge)}`;
   const seen = `${count(one.errors)} of ${count(one.images)} wrong ${edge}`;
-  if (one.certified) return `at most ${percent(one.target_risk, 1)} wrong: ${seen}, keeps ${percent(one.kept, 1)}`;
-  if (one.labels_needed === null) return `not certified: ${seen}, too many errors`;
+  if (one.certified) return `at most ${exactPercent(one.target_risk)} wrong: ${seen}, keeps ${percent(one.kept, 1)}`;
+  if (one.labels_needed === null) {
+    const most = count(MAX_LABELS);
+    return `not certified: ${seen}, ${one.errors ? `too many errors for ${most} more labels` : `more than ${most} more labels needed`}`;
+  }
   return `not certified: ${seen}, about ${counted(one.labels_needed, "more label")} needed`;
 }

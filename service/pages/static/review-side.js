@@ -1,7 +1,7 @@
 // The side bar: progress of the review and result of the audit.
 
 import { byId, h, say, svg } from "./dom.js";
-import { count, counted, percent, words } from "./format.js";
+import { count, counted, exactPercent, percent, upper, words } from "./format.js";
 
 /** @import { Agreement, Audit, Progress, RiskEstimate, ShadowComparison, VerdictCounts } from "../types" */
 
@@ -47,8 +47,8 @@ export function showAudit(audit) {
 
 /** @param {Audit} audit */
 function estimate(audit) {
-  const { error_ratio: ratio, error_lower: lower, error_upper: upper, certified_risk: certified } = audit;
-  if (ratio === null || lower === null || upper === null) return [];
+  const { error_ratio: ratio, error_lower: lower, error_upper: highest, certified_risk: certified } = audit;
+  if (ratio === null || lower === null || highest === null) return [];
   return [
     h(
       "p",
@@ -56,8 +56,8 @@ function estimate(audit) {
       percent(ratio, 2),
       h("span", { class: "soft small" }, ` ${count(audit.errors)} of ${count(audit.images)} labelled wrongly`),
     ),
-    interval(ratio, lower, upper, certified),
-    h("p", { class: "small" }, `between ${percent(lower, 2)} and ${percent(upper, 2)}, if looked at once`),
+    interval(ratio, lower, highest, certified),
+    h("p", { class: "small" }, `between ${percent(lower, 2)} and ${upper(highest)}, if looked at once`),
     h("p", {}, badge(audit)),
   ];
 }
@@ -98,13 +98,14 @@ function outcome({ certified_risk: certified, evidence_above: above, evidence_be
 
 /** @param {number} value */
 function evidence(value) {
-  return value > PAGE ? `over ${PAGE}` : value.toPrecision(2);
+  if (value > PAGE) return `over ${PAGE}`;
+  return value < 10 ? value.toPrecision(2) : String(Math.floor(value));
 }
 
 /** @param {Audit} audit */
 function certificate({ certified_risk: certified }) {
   if (certified === null) return "The band in use is not certified, so there is no certified risk to compare with.";
-  return `The model's card certifies an error of at most ${percent(certified, 2)}.`;
+  return `The model's card certifies an error of at most ${exactPercent(certified)}.`;
 }
 
 /**

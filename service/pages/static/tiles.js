@@ -6,6 +6,7 @@ import {
   clock,
   count,
   counted,
+  exactPercent,
   milliseconds,
   moment,
   percent,
@@ -148,7 +149,7 @@ function bandFact(band) {
  */
 function wholeFact({ target_risk: risk, confidence }) {
   const sure = `with confidence ${confidence}`;
-  const promise = `At most ${percent(risk)} of the accepted images are labelled wrongly, ${sure}`;
+  const promise = `At most ${exactPercent(risk)} of the accepted images are labelled wrongly, ${sure}`;
   return h("abbr", { title: promise }, "certified");
 }
 
@@ -160,7 +161,7 @@ function classFacts({ confidence, folds }, classes) {
   const networks = folds && folds > 1 ? `, cross-fitted with ${folds} networks` : "";
   return Object.entries(classes).map(([label, one], index) => {
     const bound = `at most ${upper(one.bound)} wrong by ${counted(one.accepted, "accepted calibration image")}`;
-    const promise = `Of the images accepted as ${label} at most ${percent(one.target_risk)} are labelled wrongly, with confidence ${confidence}${networks}`;
+    const promise = `Of the images accepted as ${label} at most ${exactPercent(one.target_risk)} are labelled wrongly, with confidence ${confidence}${networks}`;
     const needed = one.images_needed
       ? `; certifying it takes about ${counted(one.images_needed, "more labelled face")}`
       : "";

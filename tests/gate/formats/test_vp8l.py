@@ -112,6 +112,29 @@ def test_large_images_before_the_picture_take_little_time() -> None:
     assert time.process_time() - start < 2
 
 
+def ambiguous() -> str:
+    """A prefix code whose symbols all have one bit."""
+    lengths = [(int(symbol in (1, 8)), 3) for symbol in CODE_LENGTH_ORDER]
+    return bits((0, 1), (len(lengths) - 4, 4), *lengths, (0, 1)) + 280 * "0"
+
+
+GREEN = bits((1, 1), (2, 2))
+
+
+@pytest.mark.parametrize(
+    ("stream", "fault"),
+    [
+        pytest.param(100_000 * GREEN, "repeats a transform", id="many transforms"),
+        pytest.param(bits((1, 1), (0, 5), (1, 1), (15, 4)), "cache of 15 bits", id="a large cache"),
+        pytest.param(GREEN + bits((0, 1), (1, 1), (12, 4)), "cache of 12 bits", id="a large cache of the picture"),
+        pytest.param(bits((1, 1), (0, 5), (0, 1)) + ambiguous(), "prefix code", id="an ambiguous code"),
+    ],
+)
+def test_a_stream_that_libwebp_refuses_is_read_no_further(stream: str, fault: str) -> None:
+    with pytest.raises(CorruptImage, match=fault):
+        check_groups(packed(stream + 400_000 * "0"), EDGE, EDGE)
+
+
 @pytest.mark.parametrize("kept", [0.5, 0.9])
 def test_a_stream_that_ends_before_its_picture_is_refused(kept: float) -> None:
     stream = packed(picture(distinct(BLOCKS)))

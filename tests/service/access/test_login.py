@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from tests.browser.browser import NARROW, WIDE, Scheme, check_accessibility, check_width, open_page, running_browser
 from tests.service.access.keys import token_of, write_tokens
@@ -82,6 +82,36 @@ def test_a_refused_token_is_told_and_the_next_one_may_be_typed(browser: Browser,
         expect(page.get_by_role("alert")).to_have_text("")
         log_in(page, token_of("eva"))
         expect(page).to_have_url(f"{service.url}/")
+
+
+def test_a_browser_that_keeps_no_cookies_is_told_so(browser: Browser, service: Running) -> None:
+    with open_page(browser, service.url, allowed=["401"]) as page:
+
+        def strip(route: Route) -> None:
+            response = route.fetch()
+            page.context.clear_cookies()
+            kept = {name: value for name, value in response.headers.items() if name != "set-cookie"}
+            route.fulfill(response=response, headers=kept)
+
+        page.goto("/login")
+        page.route("**/v1/session", strip)
+        log_in(page, token_of("eva"))
+        expect(page.get_by_role("alert")).to_contain_text("Allow cookies for this address.")
+        page.unroute("**/v1/session")
+        log_in(page, token_of("eva"))
+        expect(page).to_have_url(f"{service.url}/")
+
+
+def test_a_page_from_before_the_logout_leads_to_the_login(browser: Browser, service: Running) -> None:
+    with open_page(browser, service.url, allowed=["401", "404"]) as page:
+        page.goto("/login")
+        log_in(page, token_of("eva"))
+        expect(page).to_have_url(f"{service.url}/")
+        page.goto("/decisions")
+        expect(page.get_by_role("button", name="Log out")).to_be_visible()
+        page.context.clear_cookies()
+        page.evaluate("dispatchEvent(new PageTransitionEvent('pageshow', { persisted: true }))")
+        expect(page).to_have_url(f"{service.url}/login?next=%2Fdecisions")
 
 
 def test_a_token_that_may_not_see_the_page_leads_back_here(browser: Browser, service: Running) -> None:

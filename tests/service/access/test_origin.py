@@ -42,6 +42,11 @@ def test_origin_of_another_host_is_forbidden(origin: str, host: str) -> None:
         check_origin(origin=origin, site=None, host=host)
 
 
+def test_a_null_origin_is_not_blamed_on_the_host() -> None:
+    with pytest.raises(Forbidden, match="the Origin is null, as for a file"):
+        check_origin(origin="null", site="same-origin", host="127.0.0.1:8000")
+
+
 @pytest.mark.parametrize("site", ["cross-site", "same-site"])
 def test_sec_fetch_site_of_another_site_is_forbidden(site: str) -> None:
     with pytest.raises(Forbidden):

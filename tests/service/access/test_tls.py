@@ -5,6 +5,7 @@ import signal
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,10 +15,12 @@ from urllib.parse import urlsplit
 import httpx
 import numpy as np
 import pytest
+from prometheus_client import CollectorRegistry
 
-from service.access.tls import load_context
+from service.access.tls import Certificate, load_context
 from service.errors import SettingsError
 from service.inference.model_runner import LoadedModel
+from service.metrics.access import CertificateMetrics
 from service.runtime import build_runtime
 from service.server import Server
 from service.settings import Settings
@@ -218,6 +221,20 @@ def test_a_renewed_certificate_is_taken_up_and_a_broken_one_is_not(tmp_path: Pat
         with service.connected(renewed.trust()) as connection:
             connection.sendall(head(len(WHITE)) + WHITE)
             assert received(connection, b'"model"').startswith(b"HTTP/1.1 200 ")
+
+
+@pytest.mark.parametrize(("days", "text"), [(0, "expires on"), (3, "expired on"), (-30, "")])
+def test_the_log_and_a_metric_tell_of_a_certificates_end(
+    tmp_path: Path, days: int, text: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    files, registry = make_certificate(tmp_path), CollectorRegistry()
+    now = time.time()
+    Certificate(
+        files.certificate, files.key, metrics=CertificateMetrics(registry), clock=lambda: now + days * 86_400
+    ).load()
+    end = registry.get_sample_value("lensgate_certificate_end_timestamp_seconds")
+    assert end == pytest.approx(now + 2 * 86_400, abs=TIMEOUT)
+    assert [text in line for line in caplog.messages if str(files.certificate) in line] == [True, True] * bool(text)
 
 
 def test_a_certificate_that_cannot_be_used_keeps_it_from_starting(tmp_path: Path) -> None:

@@ -194,14 +194,39 @@ def test_the_command_prints_the_band_or_what_is_missing(
     judge(store, 600, probability=0.98)
     status, said = certify(store, tmp_path, capsys)
     assert status == 1
-    assert "glasses     certified: at most 1.00% wrong (0 of 600 wrong at p > 0.6" in said
-    assert "no_glasses  not certified for 1.00%: about" in said
+    assert "glasses     certified: at most 1 % wrong (0 of 600 wrong at p > 0.6" in said
+    assert "no_glasses  not certified for 1 %: about" in said
     assert "LENSGATE_BAND_LOW=0.4 LENSGATE_BAND_HIGH=0.6" in said
     judge(store, 600, label="no_glasses", probability=0.01, source="g")
     status, said = certify(store, tmp_path, capsys, "--json")
     assert status == 0
     assert json.loads(said)["classes"]["no_glasses"]["certified"]
     assert certify(store, tmp_path, capsys, "--source", "g")[0] == 1
+
+
+def test_the_printed_band_and_promise_are_those_that_were_certified(
+    store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    judge(store, 600, probability=0.9999999)
+    judge(store, 60, errors=60, probability=0.9999)
+    chosen = ("--target-risk", "0.01004", "--confidence", "0.9876543")
+    _, printed = certify(store, tmp_path, capsys, *chosen, "--json")
+    edge = json.loads(printed)["band"]["high"]
+    _, said = certify(store, tmp_path, capsys, *chosen)
+    assert "confidence 0.9876543 for each label" in said
+    assert "certified: at most 1.004 % wrong" in said
+    assert float(said.partition("LENSGATE_BAND_HIGH=")[2].split()[0]) == edge > 0.9999
+
+
+def test_a_target_that_needs_too_many_labels_is_not_blamed_on_errors(
+    store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    judge(store, 60, probability=0.98)
+    _, said = certify(store, tmp_path, capsys, "--target-risk", "0.00001")
+    assert said.count("not certified for 0.001 %: more than 20,000 more labels needed (0 of ") == 2
+    judge(store, 60, errors=60, probability=0.98)
+    _, said = certify(store, tmp_path, capsys)
+    assert "not certified for 1 %: too many errors for 20,000 more labels (60 of 120 wrong" in said
 
 
 def test_an_exported_band_is_promoted_and_served_with_its_certificate(

@@ -222,8 +222,11 @@ def test_a_misspelt_or_wrong_member_of_a_small_body_is_an_error(
     ("body", "text"),
     [
         (b'{"ready": true, "ready": false}', "'ready' is repeated"),
-        (b"[" * 30_000, "the body is not JSON"),
-        (b'{"ready": "\xff"}', "the body is not JSON"),
+        (b'{"ready": ', "the body is not JSON"),
+        (b"[" * 30_000, "with less nesting"),
+        (b'{"ready": ' + b"9" * 5_000 + b"}", "shorter numbers"),
+        (b'{"ready": "\xff"}', "send JSON in UTF-8"),
+        ('{"ready": true}'.encode("utf-16"), "send JSON in UTF-8"),
     ],
 )
 def test_a_small_body_that_no_parser_reads_alike_is_an_error(served: Running, body: bytes, text: str) -> None:

@@ -1,0 +1,55 @@
+"""When a certificate ends. Python's `ssl` tells it only of the other side's certificate."""
+
+import re
+import ssl
+from datetime import UTC, datetime
+
+_SEQUENCE, _UTC_TIME = 0x30, 0x17
+_FIRST = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
+
+
+def read_end(pem: bytes) -> float | None:
+    """Return the end of the first certificate in seconds since 1970; None if it has none or is written otherwise."""
+    found = _FIRST.search(pem)
+    if found is None:
+        return None
+    try:
+        certificate = _Der(ssl.PEM_cert_to_DER_cert(found.group().decode("ascii")))
+        fields = _Der(_Der(certificate.take()[1]).take()[1])
+        # Before the validity: serial number, algorithm and issuer, and mostly a version ahead of them.
+        tag, value = fields.take()
+        for _ in range(3 if tag != 2 else 2):
+            fields.take()
+        tag, value = fields.take()
+        if tag != _SEQUENCE:
+            return None
+        validity = _Der(value)
+        validity.take()
+        return _seconds(*validity.take())
+    except (ValueError, IndexError):
+        return None
+
+
+class _Der:
+    """Reads the elements of a DER encoding in their order (X.690)."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._at = 0
+
+    def take(self) -> tuple[int, bytes]:
+        """Return tag and content of the next element."""
+        tag, length = self._data[self._at], self._data[self._at + 1]
+        start = self._at + 2
+        if length >= 0x80:
+            size = length & 0x7F
+            length = int.from_bytes(self._data[start : start + size], "big")
+            start += size
+        self._at = start + length
+        return tag, self._data[start : self._at]
+
+
+def _seconds(tag: int, text: bytes) -> float:
+    if tag == _UTC_TIME:  # Two digits of the year: from 1950 to 2049.
+        text = (b"19" if text[:2] >= b"50" else b"20") + text
+    return datetime.strptime(text.decode("ascii"), "%Y%m%d%H%M%SZ").replace(tzinfo=UTC).timestamp()
