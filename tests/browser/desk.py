@@ -67,6 +67,19 @@ def open_desk(browser: Browser, folder: Path, **settings: Any) -> Iterator[Desk]
 
 def shown(page: Page, identity: str) -> None:
     expect(page.locator(".fact-list .mono")).to_have_text(identity)
+    loaded(page)
+
+
+def judge(page: Page, *keys: str) -> None:
+    """Press the keys of verdicts, each when the image is on the screen, without which there is no verdict."""
+    for key in keys:
+        loaded(page)
+        page.keyboard.press(key)
+
+
+def loaded(page: Page) -> None:
+    """Wait until the selected image is on the screen, or has failed to load."""
+    expect(page.locator(".portrait, .tile[aria-selected=true] img")).to_have_js_property("complete", True)
 
 
 def saved(page: Page) -> None:

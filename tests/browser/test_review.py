@@ -11,7 +11,7 @@ from service.records.tables import Verdict, verdicts
 from service.review.queue import ReviewQueue
 from service.review.reviewer import Reviewer
 from tests.browser.browser import NARROW, WIDE, Scheme, check_accessibility, check_width, open_page, tab_to
-from tests.browser.desk import Desk, button, open_desk, saved, shown
+from tests.browser.desk import Desk, button, judge, loaded, open_desk, saved, shown
 from tests.service.review.decisions import audited, decision, fill
 
 
@@ -34,9 +34,9 @@ def test_every_button_does_what_it_says(desk: Desk, width: int, scheme: Scheme) 
         assert len(lefts) == 1  # One below the other.
         check_accessibility(page)
         check_width(page)
-        for name in ("Glasses", "No glasses", "Unclear", "Skip"):
+        for number, name in enumerate(("Glasses", "No glasses", "Unclear", "Skip"), start=1):
             button(page, name)
-        shown(page, "face-4")
+            shown(page, f"face-{number}")
         desk.awaits(face_0="glasses", face_1="no_glasses", face_2="unclear")
         for identity in ("face-3", "face-2"):
             button(page, "Undo")
@@ -47,6 +47,7 @@ def test_every_button_does_what_it_says(desk: Desk, width: int, scheme: Scheme) 
         page.locator("[value=grid] + span").click()
         expect(page.locator(".tile")).to_have_count(4)
         page.locator(".tile").nth(3).click()
+        loaded(page)
         button(page, "No glasses")
         desk.awaits(face_0="glasses", face_1="no_glasses", face_5="no_glasses")
         check_accessibility(page)
@@ -66,18 +67,17 @@ def test_keyboard_alone_judges_skips_and_undoes(desk: Desk) -> None:
         page.keyboard.type("Anna")
         page.keyboard.press("Enter")
         shown(page, "face-0")
-        for key in ("g", "N", "u", "s"):
-            page.keyboard.press(key)
+        judge(page, "g", "N", "u", "s")
         shown(page, "face-4")
         for key in ("z", "Backspace"):
             page.keyboard.press(key)
         shown(page, "face-2")
-        page.keyboard.press("n")
+        judge(page, "n")
         desk.awaits(face_0="glasses", face_1="no_glasses", face_2="no_glasses")
         expect(page.get_by_role("status").filter(has_text="no glasses. Next:")).to_be_attached()
         page.keyboard.press("?")
         expect(page.get_by_role("dialog", name="Help")).to_be_visible()
-        page.keyboard.press("g")  # Keys do not judge images behind the help dialog.
+        judge(page, "g")  # Keys do not judge images behind the help dialog.
         page.keyboard.press("Escape")
         expect(page.get_by_role("dialog")).to_be_hidden()
         shown(page, "face-3")
@@ -85,6 +85,64 @@ def test_keyboard_alone_judges_skips_and_undoes(desk: Desk) -> None:
         page.keyboard.press("Enter")
         shown(page, "face-4")
         desk.awaits(face_0="glasses", face_1="no_glasses", face_2="no_glasses", face_3="unclear")
+
+
+@pytest.mark.parametrize(
+    ("typed", "key", "code"), [("Cyrillic", "\N{CYRILLIC SMALL LETTER PE}", "KeyG"), ("shifted digits", "&", "Digit2")]
+)
+def test_shortcuts_work_on_other_layouts(desk: Desk, typed: str, key: str, code: str) -> None:
+    desk.fill(2)
+    with desk.sit_down() as page:
+        shown(page, "face-0")
+        page.dispatch_event("body", "keydown", {"key": key, "code": code})
+        if typed == "Cyrillic":
+            desk.awaits(face_0="glasses")
+        else:
+            expect(page.locator(".tile")).to_have_count(2)
+
+
+def test_letters_of_other_latin_layouts_are_what_they_say(desk: Desk) -> None:
+    desk.fill(2)
+    with desk.sit_down() as page:
+        shown(page, "face-0")
+        page.dispatch_event("body", "keydown", {"key": "\N{LATIN SMALL LETTER U WITH DIAERESIS}", "code": "KeyG"})
+        page.dispatch_event("body", "keydown", {"key": "i", "code": "KeyG"})
+        page.dispatch_event("body", "keydown", {"key": "u", "code": "KeyF"})
+        desk.awaits(face_0="unclear")
+
+
+def test_key_events_of_autofill_and_extensions_are_left_alone(desk: Desk) -> None:
+    desk.fill(1)
+    with desk.sit_down() as page:
+        shown(page, "face-0")
+        page.evaluate("document.body.dispatchEvent(new Event('keydown', { bubbles: true }))")
+        page.evaluate("document.dispatchEvent(new KeyboardEvent('keydown', { key: 'g' }))")
+        judge(page, "n")
+        desk.awaits(face_0="no_glasses")
+
+
+def test_a_double_click_judges_one_image(desk: Desk) -> None:
+    desk.fill(3)
+    with desk.sit_down() as page:
+        shown(page, "face-0")
+        page.get_by_role("button", name="Glasses", exact=True).dblclick()
+        shown(page, "face-1")
+        desk.awaits(face_0="glasses")
+        page.get_by_role("button", name="Glasses", exact=True).click()
+        shown(page, "face-2")
+        page.get_by_role("button", name="Undo").dblclick()
+        shown(page, "face-1")
+        desk.awaits(face_0="glasses")
+
+
+def test_equal_verdicts_are_both_announced(desk: Desk) -> None:
+    desk.fill(3)
+    with desk.sit_down() as page:
+        shown(page, "face-0")
+        judge(page, "n")
+        first = page.locator("#announce").text_content()
+        judge(page, "n")
+        assert page.locator("#announce").text_content() not in (first, "")
 
 
 def test_the_grid_is_walked_by_arrows_and_keeps_its_focus(desk: Desk) -> None:
@@ -108,11 +166,11 @@ def test_the_grid_is_walked_by_arrows_and_keeps_its_focus(desk: Desk) -> None:
         ):
             page.keyboard.press(key)
         expect(tiles.nth(1)).to_be_focused()
-        page.keyboard.press("g")
+        judge(page, "g")
         expect(tiles.nth(2)).to_be_focused()
         expect(tiles.nth(1)).to_have_accessible_name("Image 2 of 24: glasses; the model: glasses 0.510, uncertain")
         page.keyboard.press("ArrowLeft")
-        page.keyboard.press("n")  # Said otherwise after all.
+        judge(page, "n")  # Said otherwise after all.
         desk.awaits(face_1="no_glasses")
         page.keyboard.press("z")
         desk.awaits(face_1="glasses")
@@ -120,7 +178,7 @@ def test_the_grid_is_walked_by_arrows_and_keeps_its_focus(desk: Desk) -> None:
         desk.awaits()
         expect(tiles.nth(1)).to_be_focused()
         for _ in range(24):
-            page.keyboard.press("u")
+            judge(page, "u")
         expect(tiles).to_have_count(6)
         expect(tiles.first).to_be_focused()
         saved(page)
@@ -149,7 +207,7 @@ def test_the_filters_of_a_link_choose_the_images(desk: Desk) -> None:
         expect(page.locator("#filters-title")).to_have_text("Filters (1 in use)")
         expect(page.locator(".badge--unfamiliar")).to_be_visible()
         check_accessibility(page)
-        page.keyboard.press("u")
+        judge(page, "u")
         expect(page.get_by_text("Only images that match the filters are shown.")).to_be_visible()
         page.get_by_role("link", name="Clear").click()
         shown(page, "face-0")
@@ -161,7 +219,7 @@ def test_two_reviewers_never_see_the_same_image(desk: Desk) -> None:
         shown(first, "face-0")
         shown(second, "face-30")
         for _ in range(6):
-            second.keyboard.press("n")
+            judge(second, "n")
         expect(second.get_by_text("No discarded images are waiting for a verdict.")).to_be_visible()
         expect(second.get_by_text("Other reviewers are looking at")).to_be_visible()
         saved(second)
@@ -177,7 +235,7 @@ def test_skipped_image_can_be_reviewed_later(desk: Desk) -> None:
         page.keyboard.press("s")
         button(page, "Show the 2 again")
         shown(page, "face-0")
-        page.keyboard.press("g")
+        judge(page, "g")
         desk.awaits(face_0="glasses")
 
 
@@ -191,9 +249,9 @@ def test_the_audit_hides_the_models_answer_until_the_verdict(desk: Desk) -> None
         expect(page.locator(".veil")).to_be_visible()
         expect(page.locator(".scale-value")).to_be_hidden()
         expect(page.locator(".fact-list").get_by_text("Reason")).to_be_hidden()
-        page.keyboard.press("n")
+        judge(page, "n")
         expect(page.get_by_text("Last: no glasses; the model: glasses 0.980")).to_be_visible()
-        page.keyboard.press("g")
+        judge(page, "g")
         expect(page.locator("#audit-body")).to_contain_text("50.00 % 1 of 2 labelled wrongly".replace(" %", "\u202f%"))
         expect(page.locator("#audit-body")).to_contain_text("Of 4 images in the sample, 2 without a verdict")
         expect(page.locator("#audit-body")).to_contain_text("25.0\u202f% and 75.0\u202f%")
@@ -245,7 +303,7 @@ def test_single_keys_can_be_switched_off(desk: Desk) -> None:
         page.keyboard.press("?")
         page.get_by_label("Single-key shortcuts").uncheck()
         button(page, "Close")
-        page.keyboard.press("g")
+        judge(page, "g")
         button(page, "No glasses")
         desk.awaits(face_0="no_glasses")
 
@@ -280,9 +338,9 @@ def test_reviewer_name_is_that_of_the_token(browser: Browser, tmp_path: Path) ->
             shown(page, "face-0")
             expect(page.locator("#who")).to_have_text("carla")
             expect(page.get_by_role("button", name="Change")).to_be_hidden()
-            page.keyboard.press("g")
+            judge(page, "g")
             shown(page, "face-1")
-            page.keyboard.press("n")
+            judge(page, "n")
             page.keyboard.press("z")
             desk.awaits(face_0="glasses")
             saved(page)

@@ -217,7 +217,7 @@ def test_internal_error_affects_its_image_only(script: Make) -> None:
     assert isinstance(outcomes[1], ImageFailed)
     assert (outcomes[1].code, outcomes[1].detail) == ("internal", "it is internal")
     assert outcomes[1].error.request_id == "r1"
-    scripted.decide = lambda _: httpx.Response(520, text="a proxy")
+    scripted.decide = lambda _: httpx.Response(507, text="a proxy")
     with pytest.raises(ServiceFault):
         script(scripted).decide_many([FILE])
 

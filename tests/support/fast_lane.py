@@ -42,6 +42,7 @@ FULL_LANE = {
         "gate/test_build.py",
         "gate/formats/test_scanlines.py",
         "service/access/test_tls.py",
+        "service/access/test_validity.py",
         "service/grpc_server/test_tls.py",
         "test_telemetry.py",
     ),

@@ -51,9 +51,10 @@ from training.model.train import HISTORY_FILE, NETWORK_FILE, RUN_FILE, FitRun
 from training.report import PAGE_FILE, ReportSources, training_run, write_report
 from training.report.comparisons import studies
 from training.report.evidence import Evidence
-from training.report.formatting import number, percent, share
+from training.report.formatting import edges, number, percent, share
 from training.report.image_files import ImageFiles
 from training.report.page import Html, Section, render
+from training.report.selection import _marks
 from training.search.study import StudyResult
 
 SIZE = 32
@@ -478,6 +479,18 @@ def test_report_names_everything_that_repeats_the_training(made: Made) -> None:
     text = section(made.page, "repeat")
     for written in (made.card.sha256, made.card.training.records, made.card.data[0].fingerprint, "Seed of the fit 3"):
         assert written in text
+
+
+def test_edges_near_1_keep_their_digits() -> None:
+    assert edges(Band(0.4, 0.6)) == "0.4 to 0.6"
+    assert edges(Band(1.5e-9, 0.99999996)) == "1.5e-09 to 0.99999996"
+
+
+def test_a_band_that_accepts_no_image_is_not_drawn_as_one_without_errors() -> None:
+    none = selective_risk(np.array([0.5, -0.5]), np.array([1, 0]), RawBand(low=-1, high=1))
+    some = selective_risk(np.array([0.5, -2.0]), np.array([1, 0]), RawBand(low=-1, high=1))
+    marks = _marks(cast(Evidence, SimpleNamespace(certified=None)), "test", {"none": none, "some": some})
+    assert [(one.name, one.coverage, one.risk) for one in marks] == [("some", 0.5, 0.0)]
 
 
 def test_few_images_are_not_shown_as_none_nor_most_as_all() -> None:

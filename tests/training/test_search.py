@@ -452,7 +452,12 @@ def test_tuning_finds_an_architecture_and_then_its_rate(
     assert main(["train", "tune", "learning-rate", *given, *start, "--out", str(tmp_path / "b")]) == 0
     rate = Preset.read(tmp_path / "b/best.json")
     assert rate.filters == found.filters
-    assert {row["decay_rate"] for row in table(tmp_path / "b", "trials.csv")} > {"0.9"}
+    rows = table(tmp_path / "b", "trials.csv")
+    assert {row["decay_rate"] for row in rows} > {"0.9"}
+    # The table has the rates that were used, of three digits.
+    best = min(rows, key=lambda row: float(row["log_loss"]))
+    assert (float(best["learning_rate"]), float(best["decay_rate"])) == (rate.learning_rate, rate.decay_rate)
+    assert all(float(f"{float(row['learning_rate']):.3g}") == float(row["learning_rate"]) for row in rows)
 
 
 def test_hyperband_refuses_a_number_of_trials(records: Path, tmp_path: Path) -> None:

@@ -168,7 +168,7 @@ def score_histogram(probability: Numbers, labels: Numbers, band: Band) -> Figure
     above, below = figure.subplots(2, 1, sharex=True, sharey=True)
     for axes, label, name, colour in ((above, 1, "glasses", GLASSES), (below, 0, "no glasses", NO_GLASSES)):
         scores = probability[labels == label]
-        axes.axvspan(band.low, band.high, color=SHADE, linewidth=0, label=f"band {band.low:g} to {band.high:g}")
+        axes.axvspan(band.low, band.high, color=SHADE, linewidth=0, label=f"band {band.low:.10g} to {band.high:.10g}")
         axes.hist(scores, BINS, range=(0, 1), color=colour, rwidth=0.9, label=f"{len(scores)} with {name}")
         axes.set(ylabel="images")
     # After both histograms: an earlier limit would end the shared axis at the first one's tallest bar.

@@ -93,4 +93,4 @@ def _row(label: Label, row: TestedEdge, temperature: float) -> tuple[str, ...]:
     band = probability_band(side[label], temperature)
     edge = band.high if label is Label.GLASSES else band.low
     bound = upper(row.bound)
-    return f"{edge:g}", f"{row.accepted:,}", f"{row.errors:,}", bound, "yes" if row.certified else "no"
+    return f"{edge:.10g}", f"{row.accepted:,}", f"{row.errors:,}", bound, "yes" if row.certified else "no"

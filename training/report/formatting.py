@@ -37,8 +37,8 @@ def number(interval: Interval) -> str:
 
 
 def edges(band: Band | CardBand) -> str:
-    """Format a band as 0.4 to 0.6."""
-    return f"{band.low:g} to {band.high:g}"
+    """Format a band as 0.4 to 0.6, or 0.2 to 0.99999996: with six digits this edge would be 1."""
+    return f"{band.low:.10g} to {band.high:.10g}"
 
 
 def words(label: str) -> str:

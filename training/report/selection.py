@@ -98,8 +98,9 @@ def _marks(evidence: Evidence, split: str, measured: dict[str, SelectiveRisk]) -
     target = certified.certificate.target_risk if certified else None
     return [
         # The first band is the one in use, which alone has a promise, made on the calibration split.
-        CurvePoint(title, one.coverage.value, one.risk.value if one.risk else 0.0, None if number else target)
+        CurvePoint(title, one.coverage.value, one.risk.value, None if number else target)
         for number, (title, one) in enumerate(measured.items())
+        if one.risk
     ]
 
 

@@ -134,8 +134,11 @@ def _preset(target: TuningTarget, start: Preset, values: TrialValues) -> Preset:
         first, blocks = chosen.pop("filters"), chosen.pop("blocks")
         # Each block doubles the filters, because pooling leaves a quarter of the positions.
         return start.changed(**chosen, filters=tuple(first * 2**block for block in range(blocks)))
-    rounded = {name: float(f"{value:.3g}") if isinstance(value, float) else value for name, value in chosen.items()}
-    return start.changed(schedule="exponential", **rounded)
+    return start.changed(schedule="exponential", **_rounded(chosen))
+
+
+def _rounded(values: TrialValues) -> TrialValues:
+    return {name: float(f"{value:.3g}") if isinstance(value, float) else value for name, value in values.items()}
 
 
 def _with(value: Any, *others: Any) -> list[Any]:
@@ -143,6 +146,8 @@ def _with(value: Any, *others: Any) -> list[Any]:
 
 
 def _written(trials: tuple[TrialResult, ...], out: AnyPath, target: TuningTarget, start: Preset) -> TuningResult:
+    if target == "learning-rate":
+        trials = tuple(trial.model_copy(update={"values": _rounded(trial.values)}) for trial in trials)
     finished = [trial for trial in trials if trial.metrics]
     if not finished:
         raise TrainingError(f"all {len(trials)} trials failed: use fewer filters or a smaller learning rate")

@@ -19,6 +19,8 @@ export class ApiError extends Error {
 
 const SAFE = new Set(["GET", "HEAD"]);
 const TOKEN = "X-CSRF-Token";
+// A connection that died without a word, as after a laptop's sleep, would keep its request open without end.
+const LONGEST_MS = 30_000;
 
 /** @type {Promise<Session> | null} */
 let cached = null;
@@ -59,7 +61,7 @@ export function session() {
  * @param {{ method?: string, json?: unknown, body?: BodyInit | null, signal?: AbortSignal }} [options]
  * @returns {Promise<any>}
  */
-export async function api(path, { method = "GET", json, body, signal } = {}) {
+export async function api(path, { method = "GET", json, body, signal = AbortSignal.timeout(LONGEST_MS) } = {}) {
   /** @type {Record<string, string>} */
   const headers = { Accept: "application/json" };
   if (json !== undefined) headers["Content-Type"] = "application/json";
@@ -121,15 +123,14 @@ async function read(response) {
  * @returns {Promise<never>}
  */
 async function refuse(response, path) {
-  const problem = await response.json().catch(() => ({}));
+  const problem = await response.json().catch(() => null);
   if (response.status === 401 && location.pathname !== "/login") {
     // The next session has another token.
     cached = null;
     if (!hasUnsavedWork()) location.assign(loginUrl());
   }
-  throw new ApiError(
-    response.status,
-    problem.code ?? "unknown",
-    problem.detail ?? `${path} returned status ${response.status}`,
-  );
+  if (problem?.code) throw new ApiError(response.status, problem.code, problem.detail);
+  // A proxy's answer, as during a restart, does not concern the request: it counts as a failed connection.
+  const status = response.status === 401 ? 401 : 0;
+  throw new ApiError(status, "unknown", `a proxy answered ${path} with status ${response.status}`);
 }

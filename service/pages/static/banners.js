@@ -55,7 +55,8 @@ export class Banners {
       return;
     }
     this.#state("offline");
-    const reason = statusOf(error) ? ` (${detailOf(error, "")})` : "";
+    const detail = detailOf(error, "");
+    const reason = detail && ` (${detail})`;
     const since = last ? ` This page shows the state of ${moment(last.time * 1000)}.` : "";
     const text = `The service does not respond${reason}. The page retries automatically.${since}`;
     this.#show([{ kind: "bad", text, canRetry: true }]);

@@ -37,7 +37,7 @@ async function show() {
   say(byId("title"), name || "Decision");
   try {
     /** @type {DecisionRecord} */
-    const record = await api(`/v1/decisions/${encodeURIComponent(name)}`, { signal: AbortSignal.timeout(30_000) });
+    const record = await api(`/v1/decisions/${encodeURIComponent(name)}`);
     showRecord(record);
   } catch (error) {
     if (statusOf(error) === 404) byId("body").replaceChildren(...(await unknown(name, error)));

@@ -1,6 +1,6 @@
 // The section that certifies the band again from the verdicts, on demand and for one source if named.
 
-import { api } from "./api.js";
+import { api, detailOf } from "./api.js";
 import { byId, h } from "./dom.js";
 import { count, counted, exactPercent, percent, probability, words } from "./format.js";
 
@@ -8,6 +8,8 @@ import { count, counted, exactPercent, percent, probability, words } from "./for
 const MAX_LABELS = 20_000;
 
 /** @import { ClassRecertificate, Recertificate } from "../types" */
+
+const LONGEST_MS = 300_000; // It reads all verdicts, after others who wait for the same.
 
 export function showCertificates() {
   const form = /** @type {HTMLFormElement} */ (byId("certificate-form"));
@@ -23,10 +25,13 @@ async function load(source) {
   place.setAttribute("aria-busy", "true");
   try {
     /** @type {Recertificate} */
-    const found = await api(`/v1/review/certificate${source ? `?source=${encodeURIComponent(source)}` : ""}`);
+    const found = await api(`/v1/review/certificate${source ? `?source=${encodeURIComponent(source)}` : ""}`, {
+      signal: AbortSignal.timeout(LONGEST_MS),
+    });
     place.replaceChildren(...describe(found));
   } catch (error) {
-    place.replaceChildren(h("p", { class: "notice notice--warn small" }, String(/** @type {Error} */ (error).message)));
+    const text = detailOf(error, "The service does not respond. Try again in a moment.");
+    place.replaceChildren(h("p", { class: "notice notice--warn small" }, text));
   } finally {
     place.setAttribute("aria-busy", "false");
   }

@@ -4,6 +4,7 @@ import { h } from "./dom.js";
 import { probability, words } from "./format.js";
 import { outcome } from "./reasons.js";
 import { describe, isHidden } from "./review-facts.js";
+import { isDeleted, isLoaded, load } from "./review-picture.js";
 
 /** @import { AnswerVisibility, ReviewImage } from "../types" */
 /** @import { ReviewSession } from "./review-session.js" */
@@ -74,6 +75,16 @@ export class Grid {
   }
 
   /**
+   * Whether the reviewer can see this image.
+   *
+   * @param {ReviewImage} image
+   */
+  isSeen(image) {
+    const picture = tileAt(this.#list, this.#page.indexOf(image))?.querySelector("img");
+    return Boolean(picture && isLoaded(picture));
+  }
+
+  /**
    * After a verdict, select the next image without one, unless the page has turned.
    *
    * @param {ReviewSession} review
@@ -130,7 +141,7 @@ export class Grid {
             "data-record": image.record,
             onclick: () => this.#pick(index, true),
           },
-          h("img", { src: image.image, alt: "", loading: "eager", width: 256, height: 256 }),
+          this.#picture(image),
           h("span", { class: "tile-foot small" }),
         ),
       ),
@@ -140,6 +151,13 @@ export class Grid {
     if (this.#hadFocus) tileAt(list, this.#at)?.focus();
     this.#hadFocus = false;
     return list;
+  }
+
+  /** @param {ReviewImage} image */
+  #picture(image) {
+    const picture = h("img", { alt: "", width: 256, height: 256, onchange: () => this.#onChoose() });
+    load(picture, image.image);
+    return picture;
   }
 
   /**
@@ -157,11 +175,8 @@ export class Grid {
     const answer = hidden && !choice ? "answer hidden" : describe(image);
     const verdict = choice ? `${words(choice)}; the model: ` : "";
     tile.setAttribute("aria-label", `Image ${index + 1} of ${this.#page.length}: ${verdict}${answer}`);
-    const text = choice
-      ? words(choice)
-      : hidden
-        ? "–"
-        : `${probability(image.glasses_probability)} ${outcome(image.reason)}`;
+    const model = hidden ? "–" : `${probability(image.glasses_probability)} ${outcome(image.reason)}`;
+    const text = choice ? words(choice) : (fault(tile) ?? model);
     const foot = tile.lastElementChild;
     if (foot && foot.textContent !== text) foot.textContent = text;
   }
@@ -193,6 +208,18 @@ export class Grid {
   #columns() {
     return this.#list ? getComputedStyle(this.#list).gridTemplateColumns.split(" ").length : 1;
   }
+}
+
+/**
+ * Why the tile shows no picture, or null.
+ *
+ * @param {Element} tile
+ */
+function fault(tile) {
+  const picture = tile.querySelector("img");
+  if (!picture || isLoaded(picture)) return null;
+  if (isDeleted(picture)) return "no preview: skip";
+  return picture.complete ? "not loaded yet" : "loading";
 }
 
 /**

@@ -2,6 +2,7 @@
 
 import { ApiError, api } from "./api.js";
 import { Outbox } from "./review-outbox.js";
+import { load } from "./review-picture.js";
 
 /** @import { Choice, ClaimedImages, ReviewImage, ReviewKind, Step } from "../types" */
 
@@ -154,7 +155,7 @@ export class ReviewSession {
     const known = this.#pictures.get(image.record);
     if (known) return known;
     const picture = new Image();
-    picture.src = image.image ?? "";
+    load(picture, image.image);
     picture.decode().catch(() => {}); // The view reports a missing preview.
     this.#pictures.set(image.record, picture);
     return picture;

@@ -1,10 +1,15 @@
 // One image at a time, as large as the window allows.
 
-import { h } from "./dom.js";
+import { h, say } from "./dom.js";
 import { facts, isHidden } from "./review-facts.js";
+import { isDeleted, isLoaded } from "./review-picture.js";
 
 /** @import { AnswerVisibility, ReviewImage } from "../types" */
 /** @import { ReviewSession } from "./review-session.js" */
+
+const DELETED = "The preview has been deleted. Skip this image.";
+const FAILED = "The preview cannot be loaded. The page tries again, or skip this image.";
+const LOADING = "The preview is loading: a verdict needs it.";
 
 export class Single {
   #stage;
@@ -50,6 +55,16 @@ export class Single {
     return false;
   }
 
+  /**
+   * Whether the reviewer can see this image.
+   *
+   * @param {ReviewImage} image
+   * @param {ReviewSession} review
+   */
+  isSeen(image, review) {
+    return isLoaded(review.picture(image));
+  }
+
   choose() {}
 
   advance() {}
@@ -66,10 +81,19 @@ export class Single {
 function frame(picture, image) {
   picture.alt = "Portrait for review";
   picture.className = "portrait";
-  const lost = h("figcaption", { class: "soft small", hidden: true }, "The preview has been deleted. Skip this image.");
-  picture.onerror = () => {
-    lost.hidden = false;
+  const caption = h("figcaption", { class: "soft small" });
+  const show = () => {
+    caption.hidden = isLoaded(picture);
+    say(caption, fault(picture));
   };
-  if (picture.complete && picture.naturalWidth === 0) lost.hidden = false;
-  return h("figure", { class: "frame", "data-record": image.record }, picture, lost);
+  picture.onchange = show;
+  show();
+  return h("figure", { class: "frame", "data-record": image.record }, picture, caption);
+}
+
+/** @param {HTMLImageElement} picture */
+function fault(picture) {
+  if (isLoaded(picture)) return "";
+  if (isDeleted(picture)) return DELETED;
+  return picture.complete ? FAILED : LOADING;
 }

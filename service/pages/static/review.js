@@ -24,6 +24,7 @@ const RETRY_MS = 5_000;
 const NAME = "lensgate.reviewer";
 const OPTIONS = "lensgate.review";
 const NAME_FAULT = "reviewer: ";
+const DOUBLE_CLICK_MS = 300;
 
 const stage = byId("stage");
 const filters = useFilters();
@@ -36,6 +37,10 @@ let review = null;
 let progress = null;
 let shownState = "";
 let unsaved = 0;
+let isLoadingProgress = false;
+let clicked = 0;
+/** The ids of images whose verdicts were refused, by reason. @type {Map<string, string[]>} */
+const refusals = new Map();
 
 const view = () => views[option("view") === "grid" ? "grid" : "single"];
 const answer = () => /** @type {AnswerVisibility} */ (option("answer"));
@@ -118,7 +123,9 @@ function showLast({ last }) {
 
 /** @param {string} text */
 function announce(text) {
-  say(byId("announce"), text);
+  const place = byId("announce");
+  // Screen readers are silent about a text that stays the same, such as that of two equal verdicts.
+  place.textContent = place.textContent === text ? `${text}\u00a0` : text;
 }
 
 function askToLogIn() {
@@ -133,11 +140,34 @@ function askToLogIn() {
   place.hidden = false;
 }
 
-/** @param {Child[]} text */
-function warn(...text) {
-  const close = h("button", { type: "button", class: "button button--small", onclick: () => notice.remove() }, "Close");
-  const notice = h("div", { class: "notice notice--warn row" }, h("span", {}, ...text), close);
-  byId("notices").replaceChildren(notice);
+/**
+ * Show a notice until it is closed; it takes the place of one with the same key.
+ *
+ * @param {string} key
+ * @param {Child[]} text
+ */
+function warn(key, ...text) {
+  const onclick = () => {
+    refusals.delete(key);
+    notice.remove();
+  };
+  const close = h("button", { type: "button", class: "button button--small", onclick }, "Close");
+  const notice = h("div", { class: "notice notice--warn row", "data-key": key }, h("span", {}, ...text), close);
+  const shown = [...byId("notices").children].find((other) => other.getAttribute("data-key") === key);
+  if (shown) shown.replaceWith(notice);
+  else byId("notices").append(notice);
+}
+
+/**
+ * @param {string} id
+ * @param {string} reason
+ */
+function warnOfRefusal(id, reason) {
+  const ids = [...(refusals.get(reason) ?? []), id];
+  refusals.set(reason, ids);
+  const names = ids.flatMap((each, index) => [index ? ", " : "", h("bdi", {}, each)]);
+  const [verdicts, were] = ids.length === 1 ? ["verdict", "was"] : ["verdicts", "were"];
+  warn(reason, `Your ${verdicts} on `, ...names, ` ${were} not accepted: ${reason}.`);
 }
 
 // --- Choices ------------------------------------------------------------------------------------------------------
@@ -156,6 +186,10 @@ function act(name) {
 function judge(current, choice) {
   const image = view().chosen(current);
   if (!image) return;
+  if (choice !== "skipped" && !view().isSeen(image, current)) {
+    announce("No verdict: the preview is not loaded.");
+    return;
+  }
   const hidden = isHidden(image, answer());
   current.judge(image, choice);
   view().advance(current);
@@ -178,9 +212,11 @@ function undo(current) {
 
 /** @param {KeyboardEvent} event */
 function press(event) {
-  const target = /** @type {Element} */ (event.target);
+  const target = event.target;
+  // Autofill and extensions send events without a key, or to the document.
+  if (!(event instanceof KeyboardEvent && target instanceof Element)) return;
   if (event.ctrlKey || event.metaKey || event.altKey || help.open || isTyping(target)) return;
-  const key = normal(event.key);
+  const key = keyOf(event);
   if (event.key === "?") help.showModal();
   else if (review && view().chosen(review) && stage.contains(target) && view().move(event.key)) draw();
   else if (byId("shortcuts", HTMLInputElement).checked && SHORTCUTS.includes(key)) shortcut(key, event.repeat);
@@ -197,8 +233,15 @@ function shortcut(key, isRepeated) {
   else if (!isRepeated || KEYS[key] === "undo") act(KEYS[key]);
 }
 
-/** @param {string} key */
-function normal(key) {
+/**
+ * The key as the shortcuts name it: by its place on layouts without Latin letters, or with digits behind Shift.
+ *
+ * @param {KeyboardEvent} event
+ */
+function keyOf({ key, code, shiftKey }) {
+  if (/^Digit[12]$/.test(code) && !shiftKey) return code.slice(-1);
+  const isForeign = /^\p{Letter}$/u.test(key) && !/\p{Script=Latin}/u.test(key);
+  if (isForeign && /^Key[A-Z]$/.test(code)) return code.slice(-1).toLowerCase();
   return key.length === 1 ? key.toLowerCase() : key;
 }
 
@@ -283,7 +326,7 @@ async function begin() {
 /** @param {string} [fault] why the service refused the name before */
 function ask(fault) {
   if (review?.outbox.size) {
-    warn("Your verdicts are not saved yet: change the name when they are.");
+    warn("unsaved", "Your verdicts are not saved yet: change the name when they are.");
     return;
   }
   review?.stop();
@@ -317,7 +360,7 @@ function start(reviewer, { isToken = false } = {}) {
     kind: kind(),
     filters,
     onChange: draw,
-    onRefused: (image, text) => warn("Your verdict on ", h("bdi", {}, image.id), ` was not accepted: ${text}.`),
+    onRefused: ({ id }, reason) => warnOfRefusal(id, reason),
   });
   review.fill(true);
   draw();
@@ -325,7 +368,8 @@ function start(reviewer, { isToken = false } = {}) {
 }
 
 async function loadProgress() {
-  if (!review || document.hidden) return;
+  if (!review || document.hidden || isLoadingProgress) return;
+  isLoadingProgress = true;
   const query = `?reviewer=${encodeURIComponent(review.reviewer)}`;
   try {
     /** @type {Progress} */
@@ -338,6 +382,8 @@ async function loadProgress() {
   } catch (error) {
     // The request for images reports the problem. Without records there is no progress.
     byId("side").hidden = statusOf(error) === 404 || statusOf(error) === 403;
+  } finally {
+    isLoadingProgress = false;
   }
 }
 
@@ -350,9 +396,12 @@ function retry() {
 options.addEventListener("change", ({ target }) => changed(/** @type {HTMLInputElement} */ (target).name));
 options.addEventListener("submit", (event) => event.preventDefault());
 byId("help-open").addEventListener("click", () => help.showModal());
-byId("bar").addEventListener("click", ({ target }) => {
+byId("bar").addEventListener("click", ({ target, detail, timeStamp }) => {
   const button = /** @type {Element} */ (target).closest("button");
-  if (button) act(/** @type {Choice | "undo"} */ (button.dataset.act));
+  // The second click of a double click would judge the next image, which has not been looked at.
+  const isDouble = detail > 1 && timeStamp - clicked < DOUBLE_CLICK_MS;
+  clicked = timeStamp;
+  if (button && !isDouble) act(/** @type {Choice | "undo"} */ (button.dataset.act));
 });
 showCertificates();
 document.addEventListener("keydown", press);

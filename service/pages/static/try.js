@@ -19,6 +19,9 @@ const REASONS = {
   contradicted: ({ label }, expected) => `Label ${words(label)}, expected ${words(expected)}.`,
 };
 
+// A slow line takes a while for a large file.
+const LONGEST_MS = 120_000;
+
 /** @type {File | null} */
 let file = null;
 /** @type {string | null} */
@@ -62,7 +65,11 @@ async function judge(image, onDecided) {
   const expected = byId("expected", HTMLSelectElement).value;
   say(h("p", { class: "soft" }, `Checking ${image.name} …`));
   const started = performance.now();
-  const shown = await api(path(image, expected), { method: "POST", body: image }).then(
+  const shown = await api(path(image, expected), {
+    method: "POST",
+    body: image,
+    signal: AbortSignal.timeout(LONGEST_MS),
+  }).then(
     (answer) => decided(answer, expected, performance.now() - started),
     (error) => refused(error),
   );
