@@ -8,13 +8,13 @@ import { showCertificates } from "./review-certificate.js";
 import { describe, isHidden } from "./review-facts.js";
 import { kindInAddress, useFilters } from "./review-filters.js";
 import { Grid } from "./review-grid.js";
+import { warn, warnOfRefusal } from "./review-notices.js";
 import { ReviewSession } from "./review-session.js";
 import { showAudit, showProgress } from "./review-side.js";
 import { Single } from "./review-single.js";
 import { askName, empty, failed, loading } from "./review-states.js";
 
 /** @import { AnswerVisibility, Choice, Progress, ReviewKind } from "../types" */
-/** @import { Child } from "./dom.js" */
 
 /** @type {Record<string, Choice | "undo">} */
 const KEYS = { g: "glasses", n: "no_glasses", u: "unclear", s: "skipped", z: "undo", Backspace: "undo" };
@@ -39,8 +39,6 @@ let shownState = "";
 let unsaved = 0;
 let isLoadingProgress = false;
 let clicked = 0;
-/** The ids of images whose verdicts were refused, by reason. @type {Map<string, string[]>} */
-const refusals = new Map();
 
 const view = () => views[option("view") === "grid" ? "grid" : "single"];
 const answer = () => /** @type {AnswerVisibility} */ (option("answer"));
@@ -138,36 +136,6 @@ function askToLogIn() {
     ": this page keeps the unsaved verdicts and sends them then.",
   );
   place.hidden = false;
-}
-
-/**
- * Show a notice until it is closed; it takes the place of one with the same key.
- *
- * @param {string} key
- * @param {Child[]} text
- */
-function warn(key, ...text) {
-  const onclick = () => {
-    refusals.delete(key);
-    notice.remove();
-  };
-  const close = h("button", { type: "button", class: "button button--small", onclick }, "Close");
-  const notice = h("div", { class: "notice notice--warn row", "data-key": key }, h("span", {}, ...text), close);
-  const shown = [...byId("notices").children].find((other) => other.getAttribute("data-key") === key);
-  if (shown) shown.replaceWith(notice);
-  else byId("notices").append(notice);
-}
-
-/**
- * @param {string} id
- * @param {string} reason
- */
-function warnOfRefusal(id, reason) {
-  const ids = [...(refusals.get(reason) ?? []), id];
-  refusals.set(reason, ids);
-  const names = ids.flatMap((each, index) => [index ? ", " : "", h("bdi", {}, each)]);
-  const [verdicts, were] = ids.length === 1 ? ["verdict", "was"] : ["verdicts", "were"];
-  warn(reason, `Your ${verdicts} on `, ...names, ` ${were} not accepted: ${reason}.`);
 }
 
 // --- Choices ------------------------------------------------------------------------------------------------------
