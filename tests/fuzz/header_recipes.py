@@ -62,7 +62,7 @@ def _exif(draw: Draws) -> tuple[bytes, int | None]:
 
 
 def _jpeg(draw: Draws) -> Known:
-    flaw = draw.flaw(("zero", "precision", "factor", "scan", "no scan", "length", "kind"))
+    flaw = draw.flaw(("zero", "precision", "factor", "no scan", "length", "kind"))
     # A larger one could have more blocks than are decoded.
     width, height = 1 + draw.size() % 4_096, 1 + draw.size() % 4_096
     exif, orientation = _exif(draw)
@@ -72,8 +72,7 @@ def _jpeg(draw: Draws) -> Known:
     factor = 0 if flaw == "factor" else across << 4 | down
     frame = struct.pack(">BHHB", 12 if flaw == "precision" else 8, height, 0 if flaw == "zero" else width, count)
     frame += b"".join(bytes([1 + index, 0x11 if index else factor, 0]) for index in range(count))
-    scanned = count - (flaw == "scan")
-    scan = bytes([scanned, *(byte for index in range(scanned) for byte in (1 + index, 0)), 0, 63, 0])
+    scan = bytes([count, *(byte for index in range(count) for byte in (1 + index, 0)), 0, 63, 0])
     parts = [_segment(0xE1, b"Exif\0\0" + exif), _segment(marker, frame)]
     parts += [_segment(0xE1, b"http://ns.adobe.com/xap/1.0/\0" + xmp)] * bool(xmp)
     parts = parts if draw.byte() % 2 else parts[::-1]
