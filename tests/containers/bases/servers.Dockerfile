@@ -11,7 +11,7 @@ RUN usermod --non-unique --uid 999 postgres && groupmod --non-unique --gid 999 p
     && install --directory --owner=nobody --group=nogroup /prometheus /alertmanager /etc/prometheus /etc/alertmanager \
     && rm -rf /var/lib/postgresql/data /run/postgresql \
     && install --directory --owner=999 --group=999 --mode=700 /var/lib/postgresql /var/lib/postgresql/data \
-    && install --directory --owner=999 --group=999 --mode=2775 /run/postgresql
+    && install --directory --owner=999 --group=999 --mode=3777 /run/postgresql
 
 FROM packages AS prometheus
 USER nobody
