@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from bench.serving.contenders import ROOT
 from bench.turns import alternate
 from gate import Card, ModelStore, read_pixels
-from gate.golden import CUDA_TOLERANCE, check_golden
+from gate.golden import CUDA_TOLERANCE, open_scorer
 from gate.header import IMAGE_ENDINGS
 from gate.pixels import Pixels
 from gate.scorer import Score, Scorer
@@ -34,10 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Compare, measure and print; 1 if the two differ by more than the tolerance of golden samples."""
     options = _parser().parse_args(arguments)
     model = ModelStore(ROOT / "models").load()
-    cpu, device = (Scorer(model, device=name) for name in ("cpu", options.device))
-    for scorer in (cpu, device):
-        check_golden(scorer, model.card)
-    device.fix_batch_sizes(max(BATCHES))
+    cpu, device = (open_scorer(model, device=name, max_batch_size=max(BATCHES)) for name in ("cpu", options.device))
     print(f"golden samples pass on {cpu.provider} and {device.provider}")
     images = _read(options.images, cpu.size, options.count)
     difference = _compare(cpu, device, images, card=model.card)
