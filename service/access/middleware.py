@@ -9,7 +9,7 @@ from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.access.guard import MISSING, Guard, missing_scope
-from service.access.origin import AllowedHosts, check_origin
+from service.access.origin import AllowedHosts, check_origin, check_reader
 from service.access.policy import SAFE_METHODS, Need, Open, is_page, need_of
 from service.access.principal import ANONYMOUS, UNRESTRICTED
 from service.access.principal import Scope as Permission
@@ -131,9 +131,8 @@ class _Headers:
         check_origin(origin=self.origin, site=self.site, host=self.host)
 
     def check_reader(self) -> None:
-        """Raise Forbidden for what pages of other sites load: links to this service work, images and fetches do not."""
-        if self.site == "cross-site" and self.mode != "navigate":
-            raise Forbidden("cross-site request refused")
+        """Raise Forbidden for what pages of other sites load."""
+        check_reader(site=self.site, mode=self.mode)
 
 
 def _read_headers(scope: Scope) -> _Headers:

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 from service.errors import Forbidden
 
 _PORTS = {"http": 80, "https": 443}
+_CROSS_SITE = "cross-site request refused"
 
 
 def check_origin(*, origin: str | None, site: str | None, host: str) -> None:
@@ -16,7 +17,7 @@ def check_origin(*, origin: str | None, site: str | None, host: str) -> None:
         Forbidden: the page belongs to another host than `host`.
     """
     if site in ("cross-site", "same-site"):
-        raise Forbidden("cross-site request refused")
+        raise Forbidden(_CROSS_SITE)
     if origin == "null":
         raise Forbidden(
             "the Origin is null, as for a file, a sandboxed frame, or a browser extension that hides it: "
@@ -26,6 +27,16 @@ def check_origin(*, origin: str | None, site: str | None, host: str) -> None:
         raise Forbidden(
             f"the Origin {origin[:100]!r} does not match the Host {host[:100]!r}: a proxy must forward the Host header"
         )
+
+
+def check_reader(*, site: str | None, mode: str | None) -> None:
+    """Refuse what pages of other sites load: links to this service work, images and fetches do not.
+
+    Raises:
+        Forbidden: another site loads it, and not as a page.
+    """
+    if site == "cross-site" and mode != "navigate":
+        raise Forbidden(_CROSS_SITE)
 
 
 class AllowedHosts:

@@ -4,7 +4,7 @@ import re
 import ssl
 from datetime import UTC, datetime
 
-_SEQUENCE, _UTC_TIME = 0x30, 0x17
+_INTEGER, _SEQUENCE, _UTC_TIME = 0x02, 0x30, 0x17
 _FIRST = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 
 
@@ -17,8 +17,8 @@ def read_end(pem: bytes) -> float | None:
         certificate = _Der(ssl.PEM_cert_to_DER_cert(found.group().decode("ascii")))
         fields = _Der(_Der(certificate.take()[1]).take()[1])
         # Before the validity: serial number, algorithm and issuer, and mostly a version ahead of them.
-        tag, value = fields.take()
-        for _ in range(3 if tag != 2 else 2):
+        first, _ = fields.take()
+        for _ in range(2 if first == _INTEGER else 3):
             fields.take()
         tag, value = fields.take()
         if tag != _SEQUENCE:
