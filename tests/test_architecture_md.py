@@ -1,4 +1,4 @@
-"""docs/architecture.md names files, functions, classes and layers as they are in the code."""
+"""docs/explanation/architecture.md names files, functions, classes and layers as they are in the code."""
 
 import re
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 from tests.test_layers import LAYERS
 
 ROOT = Path(__file__).parents[1]
-TEXT = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+TEXT = (ROOT / "docs/explanation/architecture.md").read_text(encoding="utf-8")
 FILES = sorted(set(re.findall(r"`([\w/]+\.py)`", TEXT)))
 STEPS = re.findall(r"^\| \d \| `([^`]+)` \| `(\w+)` \|", TEXT, re.MULTILINE)
 CLASSES = sorted(set(re.findall(r"`([A-Z][a-z]+(?:[A-Z][a-z]+)*)`", TEXT)))

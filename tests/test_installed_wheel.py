@@ -94,7 +94,7 @@ def test_its_commands_and_its_python_interface_use_the_same_model(installed: Ins
 
 
 def test_the_documented_example_runs_with_it(installed: Installed) -> None:
-    text = (ROOT / "docs/python.md").read_text()
+    text = (ROOT / "docs/reference/python.md").read_text()
     example = text.partition("```python\n")[2].partition("```")[0].replace('"samples/', f'"{ROOT}/samples/')
     printed = installed.run("python", "-c", example).splitlines()
     assert (printed[0], printed[2]) == ("accept confident", "unsupported_image")

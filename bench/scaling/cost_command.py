@@ -1,7 +1,7 @@
 """Cost of a number of images a day, by path: cores, network, records, Prometheus, dollars, from measured figures.
 
 python -m bench.scaling.cost_command --core-hour 0.04 --gpu-hour 2.5 --gigabyte 0.023 --egress 0.01
-python -m bench.scaling.cost_command --write docs/scaling.md
+python -m bench.scaling.cost_command --write docs/operation/scaling.md
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""nginx before the replicas: the configuration that docs/scaling.md recommends, and a process that runs it."""
+"""nginx before the replicas: the configuration in docs/operation/scaling.md, and a process that runs it."""
 
 import http.client
 import os

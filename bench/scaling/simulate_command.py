@@ -1,7 +1,7 @@
 """Simulate 1 to 100 replicas behind a balancer, from measured service times: goodput and tail latencies.
 
     python -m bench.scaling.simulate_command
-    python -m bench.scaling.simulate_command --write docs/scaling.md
+    python -m bench.scaling.simulate_command --write docs/operation/scaling.md
 
 Images arrive as a Poisson process (open loop). A replica has two cores and the gate's default limits. Times exclude the
 network and other load of the machine.

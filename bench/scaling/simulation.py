@@ -24,7 +24,7 @@ class Outage:
 
 @dataclass(frozen=True, slots=True)
 class Care:
-    """How a balancer treats an unreachable replica; the defaults are those of docs/scaling.md for nginx.
+    """How a balancer treats an unreachable replica; the defaults are those of docs/operation/scaling.md for nginx.
 
     Whether to retry refused or unanswered requests on another replica, and after how many consecutive refusals to
     exclude the replica for how many seconds.

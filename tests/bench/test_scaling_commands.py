@@ -1,4 +1,4 @@
-"""The scaling commands run and print their tables, and docs/scaling.md holds the same tables."""
+"""The scaling commands run and print their tables, and docs/operation/scaling.md holds the same tables."""
 
 import json
 import math
@@ -25,7 +25,7 @@ from bench.serving.openloop import LoadPlan
 from gate import ModelStore
 from tests.conftest import ROOT
 
-DOCUMENT = ROOT / "docs/scaling.md"
+DOCUMENT = ROOT / "docs/operation/scaling.md"
 SAMPLES = ROOT / "samples"
 
 

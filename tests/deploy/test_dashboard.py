@@ -173,7 +173,7 @@ def test_links_of_the_runbooks_lead_to_panels_or_other_sites() -> None:
     targets = re.findall(r"]\(([^)]+)\)", text)
     assert targets
     assert [target for target in targets if not target.startswith(("/d/lensgate-runbooks?", "https://"))] == []
-    assert "`docs/audit.md` explains it" in text
+    assert "`docs/explanation/audit.md` explains it" in text
 
 
 def test_a_mean_over_instances_leaves_out_those_without_a_value() -> None:

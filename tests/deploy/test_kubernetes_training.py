@@ -17,7 +17,7 @@ from .kustomize import build
 from .tools import ROOT
 
 KUBERNETES = ROOT / "deploy/kubernetes"
-GUIDE = (ROOT / "docs/training-at-scale.md").read_text()
+GUIDE = (ROOT / "docs/guides/training-at-scale.md").read_text()
 BUILT = build(KUBERNETES / "training")
 CHIEF, WORKERS = "lensgate-tune-chief", "lensgate-tune-workers"
 # The oldest release that has all that is used by default (`successPolicy`), and the newest that is known.

@@ -44,6 +44,19 @@ def test_navigation_lists_every_page_once() -> None:
     assert listed == Counter(str(page.relative_to(DOCS)) for page in DOCS.rglob("*.md")), "see nav in zensical.toml"
 
 
+def test_pages_lie_in_the_folder_of_their_section() -> None:
+    settings = tomllib.loads((ROOT / "zensical.toml").read_text(encoding="utf-8"))
+    for section in settings["project"]["nav"]:
+        for name, entry in section.items():
+            folder = DOCS / name.lower()
+            elsewhere = {page for page in _pages_of(entry) if (DOCS / page).parent != folder}
+            assert elsewhere <= _AT_THE_TOP, f"move {elsewhere} into {folder.relative_to(ROOT)}"
+
+
+_AT_THE_TOP = {"index.md", "runbooks.md", "paper.md"}
+"""Alert annotations and LENSGATE_RUNBOOKS_URL name the runbooks; `lensgate train paper` writes the paper."""
+
+
 def _pages_of(entry: Any) -> Iterator[str]:
     if isinstance(entry, str):
         yield entry
