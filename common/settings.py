@@ -2,19 +2,20 @@
 
 import argparse
 from collections.abc import Callable, Collection, Iterator, Mapping
+from itertools import groupby
 from pathlib import PurePath
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from common.suggestion import did_you_mean
+from common.validation import explain
 
 PREFIX = "LENSGATE_"
 """Every environment variable that is a setting begins with this."""
 
 Model = TypeVar("Model", bound=BaseModel)
 
-_PYDANTIC_PREFIX = "Value error, "
 _UNITS = ("bytes", "ms", "seconds", "days")
 _MEBIBYTE = 2**20
 
@@ -50,7 +51,7 @@ def load_settings(
     except ValidationError as invalid:
         names = {field: flag(field, positional) for field in model.model_fields}
         names |= {field: variable for field, variable in variables.items() if field not in chosen}
-        raise error("; ".join(_describe(dict(fault), names) for fault in invalid.errors())) from invalid
+        raise error("; ".join(_describe_all([dict(fault) for fault in invalid.errors()], names))) from invalid
 
 
 def variables_of(fields: Collection[str]) -> dict[str, str]:
@@ -130,11 +131,14 @@ def _default(name: str, default: object) -> str:
     return f" ({default})" if is_told else ""
 
 
-def _describe(fault: Mapping[str, Any], names: Mapping[str, str]) -> str:
-    text = str(fault["msg"]).removeprefix(_PYDANTIC_PREFIX)
-    if not fault["loc"]:  # A check of several fields names them in its text.
-        return text
-    if fault["type"] == "string_unicode":
-        text = "the value is not UTF-8: rename the file or folder, or name a link to it (ln -s)"
-    field = str(fault["loc"][0])
-    return f"{names.get(field, field)}: {text}"
+def _describe_all(faults: list[dict[str, Any]], names: Mapping[str, str]) -> Iterator[str]:
+    """Yield one text for each setting at fault; a check of several settings names them in its own text."""
+    for field, found in groupby(faults, key=lambda fault: fault["loc"][:1]):
+        text = _describe(*found)
+        yield f"{names.get(field[0], field[0])}: {text}" if field else text
+
+
+def _describe(*faults: dict[str, Any]) -> str:
+    if faults[0]["type"] == "string_unicode":
+        return "the value is not UTF-8: rename the file or folder, or name a link to it (ln -s)"
+    return explain(*faults)

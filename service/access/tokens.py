@@ -6,7 +6,8 @@ import secrets
 import stat
 import time
 import tomllib
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from functools import cached_property
 from hashlib import sha256
@@ -16,6 +17,7 @@ from typing import Annotated, Any
 from prometheus_client import CollectorRegistry
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from common.validation import explain
 from gate.files import read_regular
 from service.access.principal import ANONYMOUS_NAME, Principal, Scope
 from service.errors import SettingsError
@@ -94,8 +96,13 @@ def parse_tokens(text: str, *, source: str) -> tuple[Token, ...]:
     if found or not isinstance(entries, list):
         raise SettingsError(f"{source}: unexpected {_names(found) or 'token'}: only [[token]] tables are allowed")
     tokens = tuple(_parse_token(entry, f"{source}: token {place}") for place, entry in enumerate(entries, 1))
-    for field in ("name", "sha256"):
-        _check_unique([getattr(token, field) for token in tokens], f"{source}: {field}")
+    if name := _repeated(token.name for token in tokens):
+        raise SettingsError(
+            f"{source}: there is a token {name!r} already: choose another name, or revoke that one first"
+        )
+    if digest := _repeated(token.sha256 for token in tokens):
+        names = " and ".join(repr(token.name) for token in tokens if token.sha256 == digest)
+        raise SettingsError(f"{source}: the tokens {names} have the same sha256: delete one of them")
     return tokens
 
 
@@ -110,16 +117,13 @@ def _parse_token(entry: object, place: str) -> Token:
         return Token.model_validate(entry)
     except ValidationError as error:
         # Omit the value: it may be a token in place of its hash.
-        faults = (f"{'.'.join(map(str, fault['loc']))} {fault['msg']}".strip() for fault in error.errors())
+        found = error.errors(include_input=False)
+        faults = (f"{'.'.join(map(str, fault['loc']))} {explain(dict(fault))}".strip() for fault in found)
         raise SettingsError(f"{place}: {'; '.join(faults)}") from error
 
 
-def _check_unique(values: list[str], what: str) -> None:
-    seen: set[str] = set()
-    for place, value in enumerate(values, 1):
-        if value in seen:
-            raise SettingsError(f"{what} of token {place} is a duplicate")
-        seen.add(value)
+def _repeated(values: Iterable[str]) -> str | None:
+    return next((value for value, count in Counter(values).items() if count > 1), None)
 
 
 def read_text(path: Path) -> str:
@@ -131,8 +135,11 @@ def read_text(path: Path) -> str:
     try:
         text = read_regular(path, _MAX_BYTES).decode("utf-8-sig")
         mode = path.stat().st_mode
+    except FileNotFoundError as error:
+        raise SettingsError(f"{path} does not exist: `lensgate tokens add NAME --scopes decide` makes it") from error
     except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"cannot read the tokens in {path}: {error}") from error
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise SettingsError(f"cannot read the tokens in {path}: {reason}") from error
     if mode & stat.S_IROTH:
         # Group access is common: Kubernetes mounts secrets that way.
         log.warning("every user of this machine can read %s: the hashes in it suffice to forge sessions", path)

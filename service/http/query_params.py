@@ -9,6 +9,7 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from starlette.requests import Request
 
+from common.validation import explain
 from service.errors import MalformedRequest
 from service.http.percent_encoding import is_utf8
 
@@ -82,9 +83,9 @@ def _describe(fault: Mapping[str, Any]) -> str:
         case "model_attributes_type":
             text = "must be a JSON object"
         case "datetime_from_date_parsing" | "datetime_parsing" if " " in str(fault["input"]):
-            text = f"{fault['msg']}; in a query, write the + of a time zone as %2B"
+            text = f"{explain(fault)}; in a query, write the + of a time zone as %2B"
         case _:
-            text = str(fault["msg"]).removeprefix("Value error, ")
+            text = explain(fault)
     return f"{place[-1]}: {text}" if place else text
 
 

@@ -117,7 +117,7 @@ def test_moments_name_the_time_zone_of_the_reader(desk: Desk) -> None:
 def test_invalid_filter_value_is_named(desk: Desk) -> None:
     with open_page(desk.browser, desk.running.url, allowed=["400"]) as page:
         visit(page, "/decisions?reason=bored")
-        expect(page.get_by_role("alert")).to_contain_text("reason: Input should be")
+        expect(page.get_by_role("alert")).to_contain_text("reason: must be")
         expect(page.get_by_label("Reason")).to_have_value("bored")
 
 

@@ -72,8 +72,8 @@ def test_failures_are_counted_by_code_with_the_first_of_each_also_when_an_earlie
 @pytest.mark.parametrize(
     ("flags", "text"),
     [
-        (["--max-reject-ratio", "2"], "--max-reject-ratio: Input should be less than or equal to 1"),
-        (["--expected", "maybe"], "--expected: Input should be 'glasses' or 'no_glasses'"),
+        (["--max-reject-ratio", "2"], "--max-reject-ratio: must be at most 1, not '2'"),
+        (["--expected", "maybe"], "--expected: must be 'glasses' or 'no_glasses', not 'maybe'"),
         (["--expected", "glasses", "--expected-column", "x"], "--expected and --expected-column exclude each other"),
         (["--ray-actors", "2"], "need --engine ray"),
         (["--storage-options", "{"], "--storage-options: not valid JSON"),
@@ -82,7 +82,7 @@ def test_failures_are_counted_by_code_with_the_first_of_each_also_when_an_earlie
         (["--image-column", "x"], "need a Parquet source, but"),
         (["--keep", "{tmp}/out/keep"], "lies inside DST"),
         (["--keep", "{tmp}/out"], "lies inside DST"),
-        (["--device", "tpu"], "--device: Input should be"),
+        (["--device", "tpu"], "--device: must be"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

@@ -20,6 +20,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from common.terminal import printable
+from common.validation import explain
 from gate import Label
 from gate.files import read_regular
 from gate.header import IMAGE_ENDINGS
@@ -265,7 +266,8 @@ def _read_about(folder: Path) -> Provenance:
     try:
         return Provenance.model_validate_json(path.read_text(encoding="utf-8-sig"))
     except ValidationError as error:
-        faults = "; ".join(": ".join(filter(None, (*map(str, one["loc"]), one["msg"]))) for one in error.errors())
+        found = error.errors()
+        faults = "; ".join(": ".join(filter(None, (*map(str, one["loc"]), explain(dict(one))))) for one in found)
         raise DataError(f'{path} is not {{"source": "...", "licence": "..."}}: {faults}') from error
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not UTF-8: {error}; save it as UTF-8") from error

@@ -10,6 +10,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from common.storage import AnyPath
 from common.suggestion import did_you_mean
+from common.validation import explain
 from training.errors import DataError
 
 SIZES = (32, 64, 128)
@@ -68,7 +69,7 @@ class Preset:
         try:
             return TypeAdapter(cls).validate_python({**settings, **lists})
         except ValidationError as error:
-            faults = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+            faults = "; ".join(f"{'.'.join(map(str, one['loc']))}: {explain(dict(one))}" for one in error.errors())
             raise ValueError(f"invalid setting: {faults}") from error
 
     @classmethod

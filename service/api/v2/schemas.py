@@ -18,6 +18,7 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 
 from common.identity import ID_RULE, is_identity
+from common.validation import explain
 from service.errors import (
     BodyTooLarge,
     BodyTooSlow,
@@ -39,7 +40,7 @@ _RESERVED = "triton_"
 """The protocol reserves parameters with this prefix for Triton; its clients add them on their own."""
 
 # For those errors of pydantic that speak of Python.
-_PLAIN = {"model_type": "must be a JSON object", "is_instance_of": "must be a list", "missing": "is required"}
+_PLAIN = {"model_type": "must be a JSON object", "is_instance_of": "must be a list"}
 
 _Model = TypeVar("_Model", bound=BaseModel)
 
@@ -288,15 +289,14 @@ def validate(kind: type[_Model], value: object) -> _Model:
     try:
         return kind.model_validate(value)
     except ValidationError as error:
-        fault = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        fault = error.errors(include_url=False, include_input=False)[0]
         raise MalformedRequest(f"{_name_member(value, fault['loc'])}: {_describe(fault)}") from error
 
 
 def _describe(fault: ErrorDetails) -> str:
     if fault["type"] in _PLAIN:
         return _PLAIN[fault["type"]]
-    text = fault["msg"].removeprefix("Value error, ").replace(" after validation", "")
-    return text.replace("Input should be", "must be").replace("List should have", "must have")
+    return explain(fault)
 
 
 def _name_member(value: Any, location: tuple[int | str, ...]) -> str:

@@ -71,7 +71,7 @@ def test_token_that_cannot_be_printed_is_not_added(path: Path, redirection: str,
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        (["add", "eva"], "name of token 2"),
+        (["add", "eva"], "there is a token 'eva' already"),
         (["add", "two words"], "name"),
         (["add", 'a"\nb'], "tokens.toml"),
         (["add", "gen", "--scopes", "everything"], "scopes"),

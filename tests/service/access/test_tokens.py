@@ -72,10 +72,10 @@ def test_a_rate_without_a_burst_lets_one_seconds_requests_come_at_once() -> None
         (entry(requests_per_second='"5"'), "requests_per_second"),
         (entry(burst="5"), "burst needs requests_per_second"),
         (entry(requests_per_second="1", burst="0"), "burst"),
-        (entry(expires="2027-01-01T00:00:00"), "timezone"),
-        ('[[token]]\nname = "gen"\nscopes = []', "sha256 Field required"),
-        (entry() + entry(sha256=f'"{"b" * 64}"'), "name of token 2"),
-        (entry() + entry(name='"other"'), "sha256 of token 2"),
+        (entry(expires="2027-01-01T00:00:00"), "expires must be a time with its zone"),
+        ('[[token]]\nname = "gen"\nscopes = []', "sha256 is required"),
+        (entry() + entry(sha256=f'"{"b" * 64}"'), "there is a token 'gen' already"),
+        (entry() + entry(name='"other"'), "the tokens 'gen' and 'other' have the same sha256"),
     ],
 )
 def test_what_does_not_fit_is_named_with_its_entry(text: str, named: str) -> None:

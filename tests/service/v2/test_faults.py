@@ -204,7 +204,7 @@ def test_a_draining_service_is_not_ready(service: Running) -> None:
     ("path", "body", "text"),
     [
         ("/v2/repository/index", {"raedy": True}, "did you mean 'ready'?"),
-        ("/v2/repository/index", {"ready": "false"}, "ready: must be a valid boolean"),
+        ("/v2/repository/index", {"ready": "false"}, "ready: must be true or false"),
         (
             "/v2/systemsharedmemory/region/a/register",
             {"key": "a", "byte_size": 8, "ofset": 4096},

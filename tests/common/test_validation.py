@@ -1,0 +1,48 @@
+"""Errors about values say what the value must be, and quote it unless it may be long or secret."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+import pytest
+from pydantic import AwareDatetime, Field, TypeAdapter, ValidationError
+
+from common.validation import explain
+
+
+class Label(StrEnum):
+    """Two choices."""
+
+    GLASSES = "glasses"
+    NONE = "none"
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "text"),
+    [
+        (int, "many", "must be an integer, not 'many'"),
+        (int, "9" * 90 + "x", f"must be an integer, not '{'9' * 64}'"),
+        (float, "1,5", "must be a number, not '1,5'"),
+        (bool, "maybe", "must be true or false, not 'maybe'"),
+        (Annotated[int, Field(ge=1)], 0, "must be at least 1, not 0"),
+        (Annotated[float, Field(lt=1)], 1.5, "must be less than 1, not 1.5"),
+        (Label, "hat", "must be 'glasses' or 'none', not 'hat'"),
+        (Literal["a", "b"], "c", "must be 'a' or 'b', not 'c'"),
+        (Literal["auto"] | Annotated[int, Field(ge=1)], "0", "must be 'auto' or at least 1, not '0'"),
+        (datetime, "now", "must be a time with its zone, such as 2026-11-30T14:00:00Z, not 'now'"),
+        (AwareDatetime, "2026-11-30T14:00:00", "must be a time with its zone, such as 2026-11-30T14:00:00Z"),
+        (Annotated[str, Field(pattern="^https?://")], "user:secret@host", "must begin with http:// or https://"),
+        (Annotated[str, Field(min_length=1)], "", "must have at least 1 character"),
+        (dict[str, str], "secret", "must be a valid dictionary"),
+    ],
+)
+def test_the_text_says_what_the_value_must_be(kind: Any, value: object, text: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        TypeAdapter(kind).validate_python(value)
+    assert explain(*map(dict, caught.value.errors())) == text
+
+
+def test_a_fault_without_its_value_is_described_without_it() -> None:
+    with pytest.raises(ValidationError) as caught:
+        TypeAdapter(int).validate_python("token")
+    assert explain(dict(caught.value.errors(include_input=False)[0])) == "must be an integer"
