@@ -166,7 +166,9 @@ class Settings(BaseModel):
     @model_validator(mode="after")
     def _band_is_ordered(self) -> Self:
         if self.band_low is not None and self.band_high is not None and self.band_low > self.band_high:
-            raise ValueError("LENSGATE_BAND_LOW is above LENSGATE_BAND_HIGH")
+            raise ValueError(
+                f"LENSGATE_BAND_LOW is {self.band_low:g}, above LENSGATE_BAND_HIGH, {self.band_high:g}: exchange them"
+            )
         return self
 
     @model_validator(mode="after")
@@ -183,23 +185,29 @@ class Settings(BaseModel):
 
     @model_validator(mode="after")
     def _one_image_fits(self) -> Self:
-        if self.max_inflight_bytes < self.max_body_bytes:
-            # Such an image would be refused with "try again" forever.
-            raise ValueError("LENSGATE_MAX_INFLIGHT_BYTES is below LENSGATE_MAX_BODY_BYTES")
-        if self.max_inflight_bytes < self.max_tensor_bytes and "max_tensor_bytes" in self.model_fields_set:
-            raise ValueError("LENSGATE_MAX_INFLIGHT_BYTES is below LENSGATE_MAX_TENSOR_BYTES")
+        # A larger image would be refused with "try again" forever.
+        self._check_in_flight("LENSGATE_MAX_BODY_BYTES", self.max_body_bytes)
+        if "max_tensor_bytes" in self.model_fields_set:
+            self._check_in_flight("LENSGATE_MAX_TENSOR_BYTES", self.max_tensor_bytes)
         return self
+
+    def _check_in_flight(self, name: str, size: int) -> None:
+        if self.max_inflight_bytes < size:
+            raise ValueError(
+                f"LENSGATE_MAX_INFLIGHT_BYTES is {self.max_inflight_bytes}, below {name}, {size}: raise the first or "
+                "lower the second"
+            )
 
     @model_validator(mode="after")
     def _one_message_fits(self) -> Self:
-        if self.grpc_port is not None and self.max_inflight_bytes < self.grpc_max_message_bytes:
-            raise ValueError("LENSGATE_MAX_INFLIGHT_BYTES is below LENSGATE_GRPC_MAX_MESSAGE_BYTES")
+        if self.grpc_port is not None:
+            self._check_in_flight("LENSGATE_GRPC_MAX_MESSAGE_BYTES", self.grpc_max_message_bytes)
         return self
 
     @model_validator(mode="after")
     def _tls_is_whole(self) -> Self:
         if (self.tls_certificate is None) != (self.tls_key is None):
-            raise ValueError("LENSGATE_TLS_CERTIFICATE and LENSGATE_TLS_KEY go together")
+            raise ValueError("LENSGATE_TLS_CERTIFICATE and LENSGATE_TLS_KEY go together: set both or neither")
         return self
 
     @classmethod

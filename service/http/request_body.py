@@ -134,7 +134,8 @@ class _AtRate:
         if self._is_slow and self._task is not None and isinstance(error, asyncio.CancelledError):
             self._task.uncancel()
             raise BodyTooSlow(
-                f"the body arrived at less than {self._min_rate:,} bytes per second: LENSGATE_MIN_BODY_RATE"
+                f"the body arrived at less than {self._min_rate:,} bytes per second (LENSGATE_MIN_BODY_RATE): "
+                "send it faster"
             ) from None
 
     def _wait(self) -> None:

@@ -210,7 +210,10 @@ class Permit:
     def check_body(self, size: int) -> None:
         """Raise BodyTooLarge if a body of `size` bytes exceeds the limit."""
         if size > self._max_body_bytes:
-            raise BodyTooLarge(f"the body has {size:,} bytes or more; the limit is {self._max_body_bytes:,}")
+            raise BodyTooLarge(
+                f"the body has {size:,} bytes or more; the limit is {self._max_body_bytes:,}: send a smaller image, "
+                "or fewer at a time"
+            )
 
     def reserve(self, size: int) -> None:
         """Reserve `size` further bytes, announced or beyond the announced size.

@@ -1,5 +1,7 @@
 """Links and anchors lead somewhere, every page is in the site's navigation, and paths in the text exist."""
 
+import io
+import json
 import re
 import tomllib
 from collections import Counter
@@ -8,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from common.identity import ID_RULE
-from tests.docs.pages import DOCS, PAGES, ROOT, anchors, inline_code, links, name_of, read
+from gate import ImageError, read_pixels
+from tests.docs.pages import DOCS, PAGES, ROOT, anchors, blocks, inline_code, links, name_of, read
 
 _FOLDERS = r"bench|bulk|client|common|deploy|docs|gate|lensgate|locks|models|samples|service|tests|training"
 _PATH = re.compile(rf"(?:{_FOLDERS})/[\w./-]+|docker-compose[\w.-]*\.yml|[\w-]+\.(?:md|toml)")
@@ -101,3 +105,14 @@ def test_metrics_named_in_the_text_exist() -> None:
         for name in re.findall(r"`(lensgate_\w+)(?:\{[^`]*\})?`", read(page)):
             plain = re.sub(r"_(total|bucket|sum|count)$", "", name)
             assert plain in known | {"lensgate_client"}, f"{name_of(page)}: {name} is not a metric"
+
+
+def test_the_example_of_an_error_is_what_the_gate_says() -> None:
+    (example,) = (block for block in blocks(DOCS / "reference/codes.md") if block.language == "json")
+    encoded = io.BytesIO()
+    Image.new("RGB", (8, 4)).save(encoded, "png")
+    with pytest.raises(ImageError) as caught:
+        read_pixels(encoded.getvalue(), 128)
+    assert json.loads(example.body) | {"code": caught.value.code, "detail": str(caught.value)} == json.loads(
+        example.body
+    )

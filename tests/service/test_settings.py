@@ -32,7 +32,11 @@ def test_an_empty_variable_is_one_that_is_not_set() -> None:
         ({}, {"LENSGATE_BAND_LOW": "0.7", "LENSGATE_BAND_HIGH": "0.3"}, "LENSGATE_BAND_LOW"),
         ({}, {"LENSGATE_BAND_HIGH": "1.5"}, "LENSGATE_BAND_HIGH"),
         ({}, {"LENSGATE_MAX_BATCH_DELAY_MS": "inf"}, "LENSGATE_MAX_BATCH_DELAY_MS"),
-        ({}, {"LENSGATE_MAX_INFLIGHT_BYTES": "1000"}, "LENSGATE_MAX_BODY_BYTES"),
+        (
+            {},
+            {"LENSGATE_MAX_INFLIGHT_BYTES": "1000"},
+            "LENSGATE_MAX_INFLIGHT_BYTES is 1000, below LENSGATE_MAX_BODY_BYTES, 16777216: raise",
+        ),
     ],
 )
 def test_a_bad_value_names_its_key(flags: dict[str, str], environment: dict[str, str], named: str) -> None:
