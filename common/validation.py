@@ -18,7 +18,7 @@ _TEXTS = {
     "missing": "is required",
     "string_type": "must be text",
 }
-_TIME = "must be a time with its zone, such as 2026-11-30T14:00:00Z"
+_EXAMPLE = "such as 2026-11-30T14:00:00Z"
 _WEB = "^https?://"
 _LIMITS = {
     "greater_than": ("must be greater than", "gt"),
@@ -50,8 +50,10 @@ def _text(fault: Mapping[str, Any]) -> str:
         return f"{words} {limit:g}" if isinstance(limit, float) else f"{words} {limit}"
     if kind == "string_pattern_mismatch" and fault["ctx"]["pattern"] == _WEB:
         return "must begin with http:// or https://"
-    if kind.startswith(("datetime_", "timezone_")):
-        return _TIME
+    if kind.startswith("datetime_"):
+        return f"must be a time, {_EXAMPLE}"
+    if kind == "timezone_aware":
+        return f"must be a time with its zone, {_EXAMPLE}"
     text = str(fault["msg"]).removeprefix("Value error, ").replace(" after validation", "")
     for noun in ("Input", "String", "List", "Value"):
         text = text.replace(f"{noun} should ", "must ")

@@ -138,6 +138,15 @@ OPERATIONS: Mapping[str, Text] = {
 }
 """Every documented operation by method and path, in the order of the page."""
 
+_PARAMETERS: Mapping[str, str] = {
+    "ids": "Ids of the table: those of `dataset.tar`, or the callers' own",
+    "name": "Name of the model",
+    "record": "`record` of the decision",
+    "region": "Name of the region",
+    "window": "How far back",
+}
+"""Descriptions of parameters by name, unless their declaration has one."""
+
 
 def order_and_describe(document: dict[str, Any]) -> None:
     """Put the operations of an OpenAPI document into groups and into order, and add their descriptions.
@@ -149,6 +158,9 @@ def order_and_describe(document: dict[str, Any]) -> None:
         for method, operation in operations.items():
             if text := OPERATIONS.get(f"{method.upper()} {path}"):
                 operation.update(tags=[text.group], description=text.description)
+            for parameter in operation["parameters"]:
+                if text_of_name := _PARAMETERS.get(parameter["name"]):
+                    parameter.setdefault("description", text_of_name)
 
     def first(item: tuple[str, Mapping[str, Any]]) -> int:
         path, operations = item

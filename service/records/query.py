@@ -29,12 +29,12 @@ class Filters(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    decision: Action | None = None
-    reason: Reason | None = None
-    label: Label | None = None
-    expected: Label | None = None
-    verdict: Verdict | None = None
-    version: Annotated[str, Field(max_length=64)] | None = None
+    decision: Action | None = Field(None, description="The decision")
+    reason: Reason | None = Field(None, description="The reason of the decision")
+    label: Label | None = Field(None, description="The label of the model")
+    expected: Label | None = Field(None, description="The label that the generator was asked for")
+    verdict: Verdict | None = Field(None, description="The verdict of a reviewer")
+    version: Annotated[str, Field(max_length=64)] | None = Field(None, description="The version of the model")
     id: Annotated[str, Field(max_length=160)] | None = Field(None, description="The caller's name of the image")
     source: Annotated[str, Field(max_length=128)] | None = Field(
         None, description="The generator, checkpoint or run that made the image"
@@ -44,9 +44,9 @@ class Filters(BaseModel):
     )
     audit: bool | None = Field(None, description="Whether the image is in the audit sample")
     since: datetime | None = Field(None, description="From this time on; UTC without a time zone")
-    until: datetime | None = Field(None, description="Before this time")
-    min_probability: Probability | None = None
-    max_probability: Probability | None = None
+    until: datetime | None = Field(None, description="Before this time; UTC without a time zone")
+    min_probability: Probability | None = Field(None, description="Lowest probability of glasses")
+    max_probability: Probability | None = Field(None, description="Highest probability of glasses")
 
     @model_validator(mode="after")
     def _ranges_are_ordered(self) -> Self:

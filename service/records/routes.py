@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from typing import Annotated, Any
 
 import orjson
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 from starlette.convertors import Convertor, register_url_convertor
@@ -79,7 +79,7 @@ def make_record_routes(store: Store | None, downloads: Downloads) -> APIRouter:
         return Response(find_image(require_store(store), record), media_type="image/jpeg", headers=headers)
 
     @router.get("/v1/decisions/{name:identity}", response_model=Record, summary="Get one decision by `record` or `id`")
-    def decision(name: str) -> Response:
+    def decision(name: Annotated[str, Path(description="`record` or `id` of the decision")]) -> Response:
         return json_response(find_one(require_store(store), name))
 
     @router.get("/v1/failures", response_model=FailurePage, summary="List examples of failed requests, newest first")

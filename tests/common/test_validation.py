@@ -29,7 +29,7 @@ class Label(StrEnum):
         (Label, "hat", "must be 'glasses' or 'none', not 'hat'"),
         (Literal["a", "b"], "c", "must be 'a' or 'b', not 'c'"),
         (Literal["auto"] | Annotated[int, Field(ge=1)], "0", "must be 'auto' or at least 1, not '0'"),
-        (datetime, "now", "must be a time with its zone, such as 2026-11-30T14:00:00Z, not 'now'"),
+        (datetime, "now", "must be a time, such as 2026-11-30T14:00:00Z, not 'now'"),
         (AwareDatetime, "2026-11-30T14:00:00", "must be a time with its zone, such as 2026-11-30T14:00:00Z"),
         (Annotated[str, Field(pattern="^https?://")], "user:secret@host", "must begin with http:// or https://"),
         (Annotated[str, Field(min_length=1)], "", "must have at least 1 character"),

@@ -58,6 +58,17 @@ def test_each_operation_has_a_group_a_description_and_an_id_of_its_own(document:
     assert described >= OPERATIONS.keys(), "service/api/documentation.py describes operations that do not exist"
 
 
+def test_each_parameter_has_a_description(document: dict[str, Any]) -> None:
+    without = [
+        (path, parameter["name"])
+        for path, operations in document["paths"].items()
+        for operation in operations.values()
+        for parameter in operation["parameters"]
+        if not (parameter.get("description") or parameter["schema"].get("description"))
+    ]
+    assert without == []
+
+
 def test_each_object_is_a_named_component(document: dict[str, Any]) -> None:
     inline = [part for part in walk(document["paths"]) if "properties" in part]
     assert inline == []
