@@ -1,4 +1,4 @@
-"""Describe an invalid value in plain words: what it must be, and what it was."""
+"""Describe an invalid value in plain words: the requirement and the value given."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -29,7 +29,7 @@ _LIMITS = {
 
 
 def explain(*faults: Mapping[str, Any]) -> str:
-    """Return what a value must be, and the value unless it may be a secret.
+    """Return the requirement, and the value given unless it may be a secret.
 
     Args:
         faults: pydantic's errors about one value; several are the alternatives of a union.

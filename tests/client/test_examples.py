@@ -94,13 +94,14 @@ def test_data_set_yields_the_accepted_samples_of_each_worker(
     assert all(image.max() == 5 for image in bare)
 
 
-def test_readme_examples_run(
+def test_examples_of_the_pages_run(
     service: Running, gate: Gate, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "face.png").write_bytes(encode(flat(250)))
-    text = (ROOT / "client/README.md").read_text().replace("http://127.0.0.1:8000", service.url)
+    pages = [(ROOT / name).read_text() for name in ("client/README.md", "docs/reference/client.md")]
+    text = "".join(pages).replace("http://127.0.0.1:8000", service.url)
     quick, filtering, both, drawing = re.findall(r"```python\n(.*?)```", text.replace("1000", "60"), re.DOTALL)
     saved: list[Any] = []
     exec(quick, {})  # noqa: S102 - our own text

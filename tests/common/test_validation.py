@@ -1,4 +1,4 @@
-"""Errors about values say what the value must be, and quote it unless it may be long or secret."""
+"""Errors about values state the requirement, and quote the value unless it may be long or secret."""
 
 from datetime import datetime
 from enum import StrEnum
@@ -36,7 +36,7 @@ class Label(StrEnum):
         (dict[str, str], "secret", "must be a valid dictionary"),
     ],
 )
-def test_the_text_says_what_the_value_must_be(kind: Any, value: object, text: str) -> None:
+def test_the_text_states_the_requirement(kind: Any, value: object, text: str) -> None:
     with pytest.raises(ValidationError) as caught:
         TypeAdapter(kind).validate_python(value)
     assert explain(*map(dict, caught.value.errors())) == text
