@@ -19,7 +19,11 @@ _TEXTS = {
     "string_type": "must be text",
 }
 _EXAMPLE = "such as 2026-11-30T14:00:00Z"
-_WEB = "^https?://"
+_PATTERNS = {
+    "^https?://": "must begin with http:// or https://",
+    "^[0-9a-f]{64}$": "must be 64 hexadecimal digits in lower case",
+    "^[0-9A-HJKMNP-TV-Z]{26}$": "must be a ULID of 26 characters, such as the `record` of a decision",
+}
 _LIMITS = {
     "greater_than": ("must be greater than", "gt"),
     "greater_than_equal": ("must be at least", "ge"),
@@ -48,8 +52,8 @@ def _text(fault: Mapping[str, Any]) -> str:
         words, name = _LIMITS[kind]
         limit = fault["ctx"][name]
         return f"{words} {limit:g}" if isinstance(limit, float) else f"{words} {limit}"
-    if kind == "string_pattern_mismatch" and fault["ctx"]["pattern"] == _WEB:
-        return "must begin with http:// or https://"
+    if kind == "string_pattern_mismatch" and fault["ctx"]["pattern"] in _PATTERNS:
+        return _PATTERNS[fault["ctx"]["pattern"]]
     if kind.startswith("datetime_"):
         return f"must be a time, {_EXAMPLE}"
     if kind == "timezone_aware":

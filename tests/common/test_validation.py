@@ -8,6 +8,7 @@ import pytest
 from pydantic import AwareDatetime, Field, TypeAdapter, ValidationError
 
 from common.validation import explain
+from service.records.query import RecordId
 
 
 class Label(StrEnum):
@@ -32,6 +33,8 @@ class Label(StrEnum):
         (datetime, "now", "must be a time, such as 2026-11-30T14:00:00Z, not 'now'"),
         (AwareDatetime, "2026-11-30T14:00:00", "must be a time with its zone, such as 2026-11-30T14:00:00Z"),
         (Annotated[str, Field(pattern="^https?://")], "user:secret@host", "must begin with http:// or https://"),
+        (Annotated[str, Field(pattern="^[0-9a-f]{64}$")], "ABC", "must be 64 hexadecimal digits in lower case"),
+        (RecordId, "abc", "must be a ULID of 26 characters, such as the `record` of a decision"),
         (Annotated[str, Field(min_length=1)], "", "must have at least 1 character"),
         (dict[str, str], "secret", "must be a valid dictionary"),
     ],
