@@ -1,6 +1,7 @@
 """Links and anchors lead somewhere, every page is in the site's navigation, and paths in the text exist."""
 
 import io
+import itertools
 import json
 import re
 import tomllib
@@ -14,7 +15,7 @@ from PIL import Image
 
 from common.identity import ID_RULE
 from gate import ImageError, read_pixels
-from tests.docs.pages import DOCS, PAGES, ROOT, anchors, blocks, inline_code, links, name_of, read
+from tests.docs.pages import DOCS, PAGES, ROOT, anchors, blocks, inline_code, links, name_of, prose, read
 
 _FOLDERS = r"bench|bulk|client|common|deploy|docs|gate|lensgate|locks|models|samples|service|tests|training"
 _PATH = re.compile(rf"(?:{_FOLDERS})/[\w./-]+|docker-compose[\w.-]*\.yml|[\w-]+\.(?:md|toml)")
@@ -116,3 +117,13 @@ def test_the_example_of_an_error_is_what_the_gate_says() -> None:
     assert json.loads(example.body) | {"code": caught.value.code, "detail": str(caught.value)} == json.loads(
         example.body
     )
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_lists_and_labels_begin_after_a_blank_line(page: Path) -> None:
+    # The site, unlike GitHub, joins others to the paragraph before them.
+    for before, line in itertools.pairwise(prose(page).split("\n")):
+        if re.match(r"(?:- |\d+\. )", line):
+            assert re.match(r"(?:- |\d+\. | |$)", before), f"leave a blank line before {line[:60]!r}"
+        if re.match(r"\*\*[A-Z]\w+\*\* ", line):
+            assert not before.strip(), f"leave a blank line before {line[:60]!r}"
