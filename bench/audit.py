@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.arguments import read_places
 from training.data.dataset import Split, read_dataset
 from training.data.records import Records, load_records, write_records
 from training.evaluation.label_audit import AUDIT_PRESET, audit
@@ -91,4 +92,4 @@ def _accuracy(train: Records, test: Records) -> float:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    sys.exit(main(*read_places("bench.audit", __doc__, folder="data set in the Kaggle layout")))

@@ -26,6 +26,7 @@ import numpy as np
 import simplejpeg
 from PIL import Image
 
+from bench.arguments import read_places
 from bench.libpng import NAME as LIBPNG
 from bench.libpng import Libpng
 from bench.needs import require
@@ -163,4 +164,4 @@ def _median(seconds: Sequence[float]) -> float:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    sys.exit(main(*read_places("bench.decoding", __doc__, folder="folder of PNG files")))

@@ -14,6 +14,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.arguments import read_places
 from gate.pixels import Pixels
 from training.data.dataset import Split
 from training.data.outliers import JUDGED, LEARNED, make_outliers
@@ -79,4 +80,4 @@ def _mahalanobis(network: keras.Model, faces: Pixels) -> Score:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2])))
+    sys.exit(main(*read_places("bench.novelty", __doc__, records="prepared records", run="folder of the fit")))

@@ -14,6 +14,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from bench.arguments import read_places
 from gate import read_pixels_at
 from gate.cores import usable_cores
 from training.data.dataset import Example
@@ -64,4 +65,4 @@ def _seconds_to_prepare(paths: list[Path], out: Path) -> float:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1] if len(sys.argv) > 1 else "samples")))
+    sys.exit(main(*read_places("bench.preparing", __doc__, folder="folder of PNG files")))

@@ -8,6 +8,7 @@ other load, taken in turns and shown as multiples of the float model's in the sa
 action are equal; the wrong ones are accepted images whose label is not the records'.
 """
 
+import argparse
 import hashlib
 import importlib
 import sys
@@ -117,4 +118,10 @@ def _describe(found: GateScores, base: GateScores, glasses: np.ndarray) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2]), *sys.argv[3:4]))
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.quantisation", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("models", metavar="MODELS", type=Path, help="folder of models")
+    parser.add_argument("records", metavar="RECORDS", type=Path, help="prepared records")
+    parser.add_argument("version", metavar="VERSION", nargs="?", help="version of the model (the current one)")
+    sys.exit(main(**vars(parser.parse_args())))

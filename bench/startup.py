@@ -12,6 +12,8 @@ import sys
 import tempfile
 import time
 
+from bench.arguments import read_places
+
 RUNS = 7
 STAGES = (
     ("the interpreter", "pass"),
@@ -75,4 +77,5 @@ def _is_ready(port: int) -> bool:
 
 
 if __name__ == "__main__":
+    read_places("bench.startup", __doc__)
     sys.exit(main())

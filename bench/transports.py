@@ -159,7 +159,7 @@ def _over_grpc(port: int, workload: Workload) -> Iterator[Send]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m bench.transports", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m bench.transports", description=__doc__.partition("\n")[0])
     parser.add_argument("--images", type=Path, default=ROOT / "samples", help="folder of PNG files")
     parser.add_argument("--seconds", type=float, default=2.0, help="length of one turn")
     parser.add_argument("--rounds", type=int, default=5, help="number of turns of each transport")

@@ -12,6 +12,7 @@ from functools import partial
 
 import numpy as np
 
+from bench.arguments import read_places
 from bench.scaling.processor import seconds_of
 from bench.serving.contenders import ROOT, lensgate
 from bench.serving.posts import Post, pixels_post
@@ -51,4 +52,5 @@ def _milliseconds(server: Running, post: Post) -> float:
 
 
 if __name__ == "__main__":
+    read_places("bench.serving.tensor_sizes", __doc__)
     sys.exit(main())
