@@ -53,7 +53,7 @@ def make_session_routes(tokens: TokenFile | None) -> APIRouter:
     )
     async def log_in(request: Request, response: Response) -> SessionAnswer:
         if tokens is None:
-            raise Conflict("authentication is off: LENSGATE_TOKENS is not set")
+            raise Conflict("authentication is off (LENSGATE_TOKENS is not set): requests need no session")
         token = _find(await _read_login(request), tokens)
         session = open_session(token, now=tokens.now())
         response.headers["Set-Cookie"] = set_cookie(session, is_secure=_is_secure(request))

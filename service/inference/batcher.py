@@ -142,7 +142,7 @@ class Batcher:
         item = Item(pixels, now - waited, deadline, done)
         with self._changed:
             if self._closing:  # Also after a thread has died.
-                raise NotReady("the inference thread has ended: this replica makes no further decisions")
+                raise NotReady("the inference thread has ended: send this to another replica, and restart this one")
             self._queue.append(item)
             self._queued += item.images
             self._is_urgent |= deadline - now < 2 * self._max_batch_delay

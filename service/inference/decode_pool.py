@@ -119,7 +119,7 @@ class DecodePool:
             NotReady: the pool is not started, or closed.
         """
         if not self._is_open:
-            raise NotReady("the decode threads do not run: this replica makes no further decisions")
+            raise NotReady("the decode threads do not run: send this to another replica, and restart this one")
         loop = asyncio.get_running_loop()
         task = _Task(work, payload, self._clock(), deadline, loop, Payload(loop.create_future()))
         self._busy += 1

@@ -82,7 +82,7 @@ class Pipeline:
     def check_alive(self) -> None:
         """Raise NotReady if only a restart helps."""
         if not self.runner.batcher.is_alive:
-            raise NotReady("an inference thread has ended")
+            raise NotReady("an inference thread has ended: restart this replica")
 
     def swap(self, loaded: LoadedModel) -> None:
         """Serve another version from now on; requests that began with the previous one end with it.

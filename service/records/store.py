@@ -64,7 +64,7 @@ class Store:
             with self.engine.begin() as connection:
                 yield connection
         except NoConnection as error:
-            raise RecordsUnavailable("the record store is busy: all connections to it are in use") from error
+            raise RecordsUnavailable("the record store is busy, all connections to it are in use: try again") from error
         except (SQLAlchemyError, OSError) as error:
             if not sqlite.is_locked(getattr(error, "orig", None) or error):
                 # The next database at this URL may have no tables.

@@ -61,7 +61,7 @@ def test_exhausted_connection_pool_is_reported_as_busy(tmp_path: Path, monkeypat
             try:
                 stack.enter_context(store.begin())
             except RecordsUnavailable as error:
-                assert error.detail == "the record store is busy: all connections to it are in use"
+                assert error.detail == "the record store is busy, all connections to it are in use: try again"
                 break
         monkeypatch.setattr(Store, "_make_tables", None)  # It is not opened again.
     assert names(store) == []
