@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from typing import Any, Generic, TypeVar
 
+from gate import DecodeBudget
 from gate.cores import usable_cores
 from service.errors import DeadlineExceeded, NotReady
 from service.futures import call_in_loop, settle
@@ -63,6 +64,7 @@ class DecodePool:
     Args:
         threads: number of tasks that run at a time; 0 is one per core that this process may use.
         observe: receives the seconds of each task.
+        budget: bounds the memory of all decoders, those of other threads too.
         on_end: called when a task has ended or was given up, so that the backlog is shorter. May be set later.
         clock: seconds, monotonic.
     """
@@ -72,11 +74,13 @@ class DecodePool:
         *,
         threads: int,
         observe: Callable[[float], None],
+        budget: DecodeBudget | None = None,
         on_end: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.threads = threads or usable_cores()
         self._observe = observe
+        self.budget = budget or DecodeBudget()
         self.on_end = on_end
         self._clock = clock
         self._mean = RunningMean()

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from gate import DecodeBudget
 from gate.pixels import Pixels
 from gate.scorer import Score
 from service.errors import NotReady
@@ -31,7 +30,6 @@ class Pipeline:
         loaded: the version to serve first.
         metrics: counts the model's runs and versions.
         decode_pool: decodes and shrinks; the pipeline starts and closes it.
-        budget: bounds the memory of all decoders together.
         observers: are told about every decided request, in this order.
         shadow_size: edge length of the shadow's input, if there is a shadow.
         keep_sources: keep the images as they were sent until the observers have seen them.
@@ -44,7 +42,6 @@ class Pipeline:
         *,
         metrics: InferenceMetrics,
         decode_pool: DecodePool,
-        budget: DecodeBudget,
         observers: Sequence[DecisionObserver] = (),
         shadow_size: int | None = None,
         keep_sources: bool = False,
@@ -52,7 +49,6 @@ class Pipeline:
         self._settings = settings
         self._metrics = metrics
         self._decode_pool = decode_pool
-        self._budget = budget
         self._observers = tuple(observers)
         self._shadow_size = shadow_size
         self._keep_sources = keep_sources
@@ -125,7 +121,7 @@ class Pipeline:
             ImageError: the image cannot be judged.
             DeadlineExceeded: the deadline passed before a thread was free.
         """
-        claim = self._budget.claim()
+        claim = self._decode_pool.budget.claim()
         work = partial(
             read_inputs,
             sizes=self._sizes(context),

@@ -166,7 +166,7 @@ class Sampler(Repeated):
         )
 
     def _records(self, counts: RecordCounts) -> RecordsState:
-        if self._runtime.recorder is None:
+        if self._runtime.store is None:
             return RecordsState(state="off", queued=0, written=0, dropped=0)
         return RecordsState(
             state="failing" if counts.is_failing else "ok",
