@@ -25,11 +25,9 @@ from service.http.scope_state import request_state
 from service.ids import Identity, Source, new_id
 from service.inference.payload import Payload
 from service.inference.request_context import ImageDecision, ImageRequest, RequestContext
+from service.paths import DECISIONS, TRIALS
 from service.runtime import Runtime
 from service.schemas import DecisionAnswer
-
-DECISIONS = "/v1/decisions"
-TRIALS = "/v1/trials"
 
 _URLENCODED = "application/x-www-form-urlencoded"
 

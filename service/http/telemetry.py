@@ -23,6 +23,7 @@ from service.http.query_params import describe_faults
 from service.http.request_log import RequestLog, answerable, choose_request_id, log_fault
 from service.http.scope_state import request_state
 from service.metrics.decisions import Metrics
+from service.paths import BATCH, DECISIONS
 
 if TYPE_CHECKING:
     from service.http.tracing import Tracer
@@ -30,10 +31,8 @@ if TYPE_CHECKING:
 OTHER = "other"
 """The route label of unknown paths: callers can invent any number of them, and each would be a permanent series."""
 
-RECORD = "GET /v1/decisions"
+RECORD = f"GET {DECISIONS}"
 """The route label of other methods than POST: service objectives cover decisions alone."""
-
-_BATCH = "/v1/decisions/batch"
 
 # Answers depend on the caller's token or cookie and on the moment: a cache between would show them to others.
 _UNCACHED = (b"cache-control", b"no-store")
@@ -97,7 +96,7 @@ class Telemetry:
 
     def _observe(self, scope: Scope, status: int, started: float) -> None:
         route = getattr(scope.get("route"), "path_format", OTHER)
-        if route == "/v1/decisions" and scope["method"] != "POST":
+        if route == DECISIONS and scope["method"] != "POST":
             route = RECORD
         self._log.observe(
             request_state(scope),
@@ -134,7 +133,7 @@ def problem_response(error: ServiceError, scope: Scope) -> Response:
     body: dict[str, Any] = error.problem(state.request_id)
     if scope["path"] == "/v2" or scope["path"].startswith("/v2/"):
         body["error"] = error.detail
-    elif scope["path"] == _BATCH:  # Readers of NDJSON lines expect the error there.
+    elif scope["path"] == BATCH:  # Readers of NDJSON lines expect the error there.
         body["error"] = {"code": error.code, "detail": error.detail}
     return Response(orjson.dumps(body), error.status, headers=error.headers, media_type="application/problem+json")
 

@@ -14,12 +14,13 @@ from service.metrics.snapshot import (
     Stage,
     bin_scores,
 )
+from service.paths import DECISIONS, INFER, INFER_VERSION
 
 # The duration of an upload of many images depends on their number, so it says little about one image.
 _SINGLE_IMAGE_ROUTES = {
-    "/v1/decisions",
-    "/v2/models/{name}/infer",
-    "/v2/models/{name}/versions/{version}/infer",
+    DECISIONS,
+    INFER,
+    INFER_VERSION,
     "/inference.GRPCInferenceService/ModelInfer",
     "/inference.GRPCInferenceService/ModelStreamInfer",
 }

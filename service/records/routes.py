@@ -14,6 +14,7 @@ from service.errors import MalformedRequest, NotFound, RecordsUnavailable
 from service.http.downloads import Downloads
 from service.http.openapi import describe_problems
 from service.http.responses import json_response, write_table
+from service.paths import DECISIONS
 from service.records.failures import FailureFilters, FailurePage, find_failures
 from service.records.query import RECORD_PATTERN, Page, find_all, find_image, find_one, find_page
 from service.records.serialization import FLAT_NAMES, Record, flatten
@@ -59,7 +60,7 @@ def make_record_routes(store: Store | None, downloads: Downloads) -> APIRouter:
     """Make the routes; without a store they respond with 404 and the reason."""
     router = APIRouter(responses=describe_problems([MalformedRequest, NotFound, RecordsUnavailable]))
 
-    @router.get("/v1/decisions", response_model=RecordPage, summary="List decisions, newest first")
+    @router.get(DECISIONS, response_model=RecordPage, summary="List decisions, newest first")
     async def list_decisions(request: Request, page: Annotated[Page, Query()]) -> Response:
         kept = require_store(store)
         kind = page.format or _FORMATS.get(request.headers.get("accept", ""), "json")
@@ -71,14 +72,14 @@ def make_record_routes(store: Store | None, downloads: Downloads) -> APIRouter:
 
     # Callers' ids may contain slashes; only after a record does `/image` name its preview.
     @router.get(
-        "/v1/decisions/{record:record}/image", response_class=Response, summary="Get the preview of an image, a JPEG"
+        DECISIONS + "/{record:record}/image", response_class=Response, summary="Get the preview of an image, a JPEG"
     )
     def image(record: str) -> Response:
         # The preview of a record never changes.
         headers = {"Cache-Control": "private, max-age=86400, immutable"}
         return Response(find_image(require_store(store), record), media_type="image/jpeg", headers=headers)
 
-    @router.get("/v1/decisions/{name:identity}", response_model=Record, summary="Get one decision by `record` or `id`")
+    @router.get(DECISIONS + "/{name:identity}", response_model=Record, summary="Get one decision by `record` or `id`")
     def decision(name: str) -> Response:
         return json_response(find_one(require_store(store), name))
 

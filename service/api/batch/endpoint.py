@@ -10,7 +10,7 @@ from starlette.types import Receive, Scope, Send
 
 from gate import Label
 from service.api.batch.multipart import FormParser
-from service.api.batch.session import BATCH, BatchSession
+from service.api.batch.session import BatchSession
 from service.api.batch.tar_framing import TarParser
 from service.api.batch.upload_events import UploadParser
 from service.api.request_admission import CountRefusals
@@ -21,6 +21,7 @@ from service.http.openapi import describe_body, describe_problems
 from service.http.scope_state import request_state
 from service.ids import Source
 from service.inference.request_context import ImageRequest
+from service.paths import BATCH
 from service.runtime import Runtime
 from service.schemas import DecisionAnswer
 
