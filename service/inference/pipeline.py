@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
+from gate import ImageError
 from gate.pixels import Pixels
 from gate.scorer import Score
-from service.errors import NotReady
+from service.errors import InvalidImage, NotReady
 from service.futures import call_in_loop, gather_or_cancel, settle
 from service.inference.batcher import Scored
 from service.inference.decode_pool import Decoded, DecodePool
@@ -105,7 +106,7 @@ class Pipeline:
         The permit's bytes are released after decoding, or after recording where decisions are recorded.
 
         Raises:
-            ImageError: the image cannot be judged.
+            InvalidImage: the image cannot be judged.
             DeadlineExceeded: the deadline passed before the image was decoded or scored.
         """
         decoded = await self.decode(context, file)
@@ -118,7 +119,7 @@ class Pipeline:
         """Decode one image file, as soon as the decoders' memory budget allows.
 
         Raises:
-            ImageError: the image cannot be judged.
+            InvalidImage: the image cannot be judged.
             DeadlineExceeded: the deadline passed before a thread was free.
         """
         claim = self._decode_pool.budget.claim()
@@ -134,6 +135,8 @@ class Pipeline:
         except asyncio.CancelledError:
             claim.cancel()
             raise
+        except ImageError as error:
+            raise InvalidImage(str(error), code=error.code) from error
         _note_decode(context, decoded)
         return decoded
 

@@ -4,12 +4,12 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from gate import Action, ImageError
+from gate import Action
 from service.api.v2.metadata import served
 from service.api.v2.request import InferenceRequest, ServedModel, SharedMemoryRange
 from service.api.v2.shared_memory import SharedMemoryRegions
 from service.api.v2.statistics import Statistics
-from service.errors import NotFound
+from service.errors import InvalidImage, NotFound
 from service.futures import gather_or_cancel
 from service.inference.decode_pool import Decoded
 from service.inference.payload import Payload
@@ -66,7 +66,7 @@ class Inference:
         """Decide about all images of a request.
 
         Raises:
-            ImageError: an image cannot be judged; the text names its index.
+            InvalidImage: an image cannot be judged; the text names its index.
             DeadlineExceeded: the deadline passed before they were scored.
         """
         pipeline, images = self.runtime.pipeline, _name_images(asked)
@@ -80,8 +80,8 @@ class Inference:
     async def _decode(self, context: RequestContext, index: int, file: Payload[memoryview]) -> Decoded[ModelInputs]:
         try:
             return await self.runtime.pipeline.decode(context, file)
-        except ImageError as error:
-            raise type(error)(f"encoded_image[{index}]: {error}") from error
+        except InvalidImage as error:
+            raise InvalidImage(f"encoded_image[{index}]: {error.detail}", code=error.code) from error
 
     def write_shared(self, parts: Sequence[tuple[SharedMemoryRange, bytes]]) -> None:
         """Write outputs to shared memory.
