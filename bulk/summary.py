@@ -15,7 +15,7 @@ _MAX_LINES = 20
 _OUTCOMES = ("accepted", "uncertain", "contradicted", "unfamiliar")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
     """Counts of all images of SRC, including those judged by earlier runs, and the work of this run.
 
