@@ -132,10 +132,6 @@ class LabelledHistogram(Generic[KeyT]):
                 key: Distribution(self._edges, tuple(counts), total[0]) for key, (counts, total) in self._series.items()
             }
 
-    def merged(self) -> Distribution:
-        """All values, regardless of labels."""
-        return Distribution.merge(self.read().values(), edges=self._edges)
-
     def describe(self) -> Iterator[HistogramMetricFamily]:
         """The family without samples, for the registry."""
         yield HistogramMetricFamily(self._name, self._text, labels=self._labels)
