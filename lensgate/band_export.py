@@ -8,10 +8,10 @@ from gate import Card, Label, Model, ModelError
 from gate.card import METADATA_KEY, CardBand, CardClass, CardText, CardVerdicts
 from lensgate.graph_metadata import with_metadata
 from service.review.recertify import ClassRecertificate, Recertificate
-from service.review.served import Served
+from service.review.served_version import ServedVersion
 
 
-def with_band(model: Model, found: Recertificate, served: Served, *, version: str, command: str) -> Model:
+def with_band(model: Model, found: Recertificate, served: ServedVersion, *, version: str, command: str) -> Model:
     """Return the model as a new version with the certified band.
 
     Figures of the old card that depend on its band are left out: coverage and selective accuracy of the test splits,
@@ -45,7 +45,7 @@ def lost_promises(card: Card, found: Recertificate) -> list[Label]:
     return [label for label in promised if not found.classes[label].certified]
 
 
-def _band(found: Recertificate, served: Served) -> CardBand:
+def _band(found: Recertificate, served: ServedVersion) -> CardBand:
     classes = found.classes.values()
     is_complete = all(one.certified for one in classes)
     return CardBand(

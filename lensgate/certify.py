@@ -13,7 +13,7 @@ from service.settings import Settings
 if TYPE_CHECKING:
     from service.records.store import Store
     from service.review.recertify import ClassRecertificate, Recertificate
-    from service.review.served import Served
+    from service.review.served_version import ServedVersion
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -40,14 +40,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Print the result; the status is 1 unless both labels are certified, or a version was to be written and was."""
     from service.review.recertify import MIN_CONFIDENCE, recertify
-    from service.review.served import Served
+    from service.review.served_version import ServedVersion
 
     if options.confidence < MIN_CONFIDENCE:
         raise SettingsError(f"--confidence must be from {MIN_CONFIDENCE:g} to below 1, not {options.confidence:g}")
     settings = Settings.load({"models": options.models, "records_url": options.records_url})
     models = ModelStore(settings.models)
     model = models.load()
-    served = Served.of(model.card, settings.band(model.card.band))
+    served = ServedVersion.of(model.card, settings.band(model.card.band))
     store = _open_records(settings.records_url)
     try:
         with store.begin() as connection:
@@ -86,7 +86,7 @@ def _open_records(url: str) -> "Store":
 
 
 def _export(
-    options: argparse.Namespace, settings: Settings, model: Model, found: "Recertificate", served: "Served"
+    options: argparse.Namespace, settings: Settings, model: Model, found: "Recertificate", served: "ServedVersion"
 ) -> None:
     """Write the version, verified as `lensgate models promote` would, and say what brings it into force."""
     from lensgate.band_export import lost_promises, with_band

@@ -39,7 +39,7 @@ from service.records.routes import make_record_routes
 from service.review.metrics import ReviewMetrics
 from service.review.refresh import ReviewRefresh
 from service.review.routes import make_review_routes
-from service.review.served import Served
+from service.review.served_version import ServedVersion
 from service.review.source_watch import SourceWatch
 from service.review.sources import make_source_routes
 from service.runtime import Runtime
@@ -93,7 +93,7 @@ def _make_other_routers(
     *,
     sampler: Sampler,
     reviews: ReviewMetrics,
-    served: Callable[[], Served],
+    served: Callable[[], ServedVersion],
 ) -> list[APIRouter]:
     """Make the routes of all endpoints but those of one image and of V2 inference."""
     runtime = inference.runtime
@@ -129,8 +129,8 @@ def _lifespan(
     return lifespan
 
 
-def _served(runtime: Runtime) -> Served:
-    return Served.of(runtime.runner.card, runtime.runner.band)
+def _served(runtime: Runtime) -> ServedVersion:
+    return ServedVersion.of(runtime.runner.card, runtime.runner.band)
 
 
 def _make_infer_routes(inference: Inference) -> list[Route]:

@@ -49,14 +49,14 @@ class Inferrer:
         model = self._inference.model_of(context)
         asked = read_infer_request(
             body.take(),
-            served=model,
+            model=model,
             read_shared=partial(self._inference.read_shared, context),
             noted=call.note_names,
         )
         self._inference.make_room(context, asked)
         answers = await self._inference.decide(context, asked)
         encoding = time.monotonic()
-        response, shared = encode_decisions(asked, answers, served=model)
+        response, shared = encode_decisions(asked, answers, model=model)
         self._inference.write_shared(shared)
         self._inference.count_success(context, encoding)
         call.state.log = log_fields(asked, answers)

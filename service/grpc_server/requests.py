@@ -44,7 +44,7 @@ def parse_message(kind: Any, message: bytes) -> Any:
 def read_infer_request(
     message: bytes,
     *,
-    served: ServedModel,
+    model: ServedModel,
     read_shared: Callable[[SharedMemoryRange], bytes],
     noted: NoteNames,
 ) -> InferenceRequest:
@@ -52,7 +52,7 @@ def read_infer_request(
 
     Args:
         message: a `ModelInferRequest` as it was sent.
-        served: the model.
+        model: that is served.
         read_shared: reads shared memory, or raises the reason why it cannot.
         noted: receives the caller's names before anything else is validated.
 
@@ -63,7 +63,7 @@ def read_infer_request(
     request = parse_message(ModelInferRequest, head)
     if parameters != len(request.parameters):
         raise MalformedRequest("a parameter is repeated: send it once")
-    inputs, parts = _read_inputs(request.inputs, raw, served.max_images)
+    inputs, parts = _read_inputs(request.inputs, raw, model.max_images)
     given: dict[str, Any] = {
         "parameters": _read_parameters(request.parameters),
         "inputs": inputs,
@@ -74,8 +74,8 @@ def read_infer_request(
     if request.id:
         given["id"] = request.id
     checked = read_head(given, noted)
-    check_model(served, {"name": request.model_name, "version": request.model_version})
-    return build_request(checked, parts, served=served, read_shared=read_shared)
+    check_model(model, {"name": request.model_name, "version": request.model_version})
+    return build_request(checked, parts, model=model, read_shared=read_shared)
 
 
 def _read_inputs(

@@ -12,7 +12,7 @@ from common.evidence import Floats, Side, log_evidence
 from gate import Label
 from service.records.tables import decisions, images, storable_text, verdicts
 from service.review.review_kind import IS_IN_SAMPLE
-from service.review.served import Served
+from service.review.served_version import ServedVersion
 
 _MAX_LOGARITHM = 700.0
 """Largest logarithm of the evidence, near the limit of a double."""
@@ -94,7 +94,7 @@ class Draws:
         return _number(max(found[gaps[0] if len(gaps) else -1], found[-1]))
 
 
-def read_draws(connection: Connection, served: Served, *, source: str | None = None) -> Draws:
+def read_draws(connection: Connection, served: ServedVersion, *, source: str | None = None) -> Draws:
     """Read the audit sample of the served version, optionally of one source."""
     of_source = [] if source is None else [decisions.c.source == storable_text(source)]
     last = select(func.max(verdicts.c.record)).scalar_subquery()

@@ -10,7 +10,7 @@ from service.records.tables import Verdict
 from service.review.audit import Audit
 from service.review.progress import Waiting
 from service.review.second_reading import Agreement
-from service.review.served import Served
+from service.review.served_version import ServedVersion
 
 _ALL = "all"
 
@@ -56,7 +56,7 @@ class ReviewMetrics:
         self._errors.update(audit)
         self._evidence.update(audit)
 
-    def update_certificate(self, served: Served) -> None:
+    def update_certificate(self, served: ServedVersion) -> None:
         """Export the certified risks of the served version."""
         self._certificate.update(served)
 
@@ -111,7 +111,7 @@ class _CertificateMetrics:
             registry=registry,
         )
 
-    def update(self, served: Served) -> None:
+    def update(self, served: ServedVersion) -> None:
         self._risk.set(_number(served.certified_risk))
         for label in Label:
             certified = served.classes.get(label)

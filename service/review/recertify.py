@@ -17,7 +17,7 @@ from sqlalchemy import Connection
 from common.evidence import Side, log_evidence
 from gate import Label
 from service.review.draws import Draws, read_draws
-from service.review.served import Served
+from service.review.served_version import ServedVersion
 from service.schemas import BandAnswer
 
 STEP = 0.25
@@ -70,7 +70,7 @@ class Recertificate(BaseModel):
 
 def recertify(
     connection: Connection,
-    served: Served,
+    served: ServedVersion,
     *,
     target_risk: float | None = None,
     confidence: float = 0.95,

@@ -25,7 +25,7 @@ from service.review.queue import ReviewQueue
 from service.review.recertify import MIN_CONFIDENCE, Recertificate, recertify
 from service.review.review_kind import ReviewKind
 from service.review.reviewer import Name, find_reviewer
-from service.review.served import Served
+from service.review.served_version import ServedVersion
 from service.shared_computation import SharedComputation
 
 MAX_CLAIMED = 100
@@ -91,7 +91,7 @@ ReviewerParameter = Annotated[Name | None, Query(description="Name of the review
 
 
 def make_review_routes(
-    store: Store | None, *, served: Callable[[], Served], metrics: ReviewMetrics, downloads: Downloads
+    store: Store | None, *, served: Callable[[], ServedVersion], metrics: ReviewMetrics, downloads: Downloads
 ) -> APIRouter:
     """Make the routes; without a store they respond with 404 and the reason.
 
@@ -156,7 +156,7 @@ def _add_skips(router: APIRouter, store: Store | None) -> None:
         _queue(store).unskip_all(find_reviewer(request, reviewer))
 
 
-def _add_reading(router: APIRouter, store: Store | None, served: Callable[[], Served]) -> None:
+def _add_reading(router: APIRouter, store: Store | None, served: Callable[[], ServedVersion]) -> None:
     # Both read the whole audit sample, which takes a second of a core for 20,000 verdicts.
     readings: SharedComputation[Progress] = SharedComputation()
     certificates: SharedComputation[Recertificate] = SharedComputation()

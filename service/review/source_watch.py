@@ -10,7 +10,7 @@ from service.errors import RecordsUnavailable
 from service.metrics.sources import SourceMetrics
 from service.periodic import Repeated
 from service.records.store import Store
-from service.review.served import Served
+from service.review.served_version import ServedVersion
 from service.review.sources import SourceQuery, read_cells
 
 LOOK_SECONDS = 60.0
@@ -38,7 +38,7 @@ class SourceWatch(Repeated):
         store: Store | None,
         metrics: SourceMetrics,
         *,
-        served: Callable[[], Served],
+        served: Callable[[], ServedVersion],
         seconds: float = LOOK_SECONDS,
     ) -> None:
         # At once, so that a worker that was started again does not show a broken source as sound for a minute.
@@ -59,5 +59,5 @@ class SourceWatch(Repeated):
             self._metrics.show_broken(found)
 
 
-def _look(store: Store, query: SourceQuery, served: Served) -> set[str | None]:
+def _look(store: Store, query: SourceQuery, served: ServedVersion) -> set[str | None]:
     return find_broken(read_cells(store, query, served).counts, limit=query.limit)

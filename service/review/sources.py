@@ -18,7 +18,7 @@ from service.records.query import Filters, utc
 from service.records.routes import require_store
 from service.records.store import Store
 from service.records.tables import decisions, storable_text
-from service.review.served import Served
+from service.review.served_version import ServedVersion
 from service.shared_computation import SharedComputation
 
 MAX_ROWS = 100_000
@@ -65,7 +65,7 @@ class SourceReport(Comparison):
     is_complete: bool = Field(description=f"False if the window has {MAX_ROWS:,} decisions or more: the newest count")
 
 
-def make_source_routes(store: Store | None, *, served: Callable[[], Served]) -> APIRouter:
+def make_source_routes(store: Store | None, *, served: Callable[[], ServedVersion]) -> APIRouter:
     """Make the route; without a store it responds with 404 and the reason."""
     router = APIRouter(responses=describe_problems([MalformedRequest, NotFound, RecordsUnavailable]))
     # Each takes up to seconds of a core.
@@ -82,7 +82,7 @@ def make_source_routes(store: Store | None, *, served: Callable[[], Served]) -> 
     return router
 
 
-def read_sources(store: Store, query: SourceQuery, served: Served, *, max_rows: int = MAX_ROWS) -> SourceReport:
+def read_sources(store: Store, query: SourceQuery, served: ServedVersion, *, max_rows: int = MAX_ROWS) -> SourceReport:
     """Count recorded decisions by source, and compare the sources.
 
     Raises:
@@ -110,7 +110,7 @@ class Cells:
     oldest: datetime
 
 
-def read_cells(store: Store, query: SourceQuery, served: Served, *, max_rows: int = MAX_ROWS) -> Cells:
+def read_cells(store: Store, query: SourceQuery, served: ServedVersion, *, max_rows: int = MAX_ROWS) -> Cells:
     """Count recorded decisions of a window, the newest `max_rows`.
 
     Raises:
@@ -128,7 +128,7 @@ def read_cells(store: Store, query: SourceQuery, served: Served, *, max_rows: in
     return Cells(+counts, read < max_rows, oldest)
 
 
-def _of_version(version: str | None, served: Served) -> Iterator[ColumnElement[bool]]:
+def _of_version(version: str | None, served: ServedVersion) -> Iterator[ColumnElement[bool]]:
     if version is None:
         yield from served.conditions(decisions)
     else:

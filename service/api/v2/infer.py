@@ -57,7 +57,7 @@ class InferEndpoint:
         asked = parse_request(
             body.take(),
             _header_length(request),
-            served=model,
+            model=model,
             read_shared=partial(self._inference.read_shared, context),
             noted=partial(_note_names, request),
         )
@@ -78,7 +78,7 @@ class InferEndpoint:
     def _respond(
         self, request: Request, asked: InferenceRequest, answers: Sequence[ImageDecision], model: ServedModel
     ) -> Response:
-        answer = encode_answer(asked, answers, served=model)
+        answer = encode_answer(asked, answers, model=model)
         self._inference.write_shared(answer.shared)
         body, headers = answer.body, {"Content-Type": "application/json"}
         if answer.header_length is not None:

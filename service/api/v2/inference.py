@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from gate import Action
-from service.api.v2.metadata import served
+from service.api.v2.metadata import served_model
 from service.api.v2.request import InferenceRequest, ServedModel, SharedMemoryRange
 from service.api.v2.shared_memory import SharedMemoryRegions
 from service.api.v2.statistics import Statistics
@@ -33,11 +33,11 @@ class Inference:
     @property
     def model(self) -> ServedModel:
         """The model that is served now."""
-        return served(self.runtime.runner.card, self.runtime.settings)
+        return served_model(self.runtime.runner.card, self.runtime.settings)
 
     def model_of(self, context: RequestContext) -> ServedModel:
         """Return the model that a request began with."""
-        return served(context.runner.card, self.runtime.settings)
+        return served_model(context.runner.card, self.runtime.settings)
 
     def read_shared(self, context: RequestContext, part: SharedMemoryRange) -> bytes:
         """Read shared memory, counted in the request's permit.

@@ -25,7 +25,7 @@ _INPUTS = {
 }
 
 
-def served(card: Card, settings: Settings) -> ServedModel:
+def served_model(card: Card, settings: Settings) -> ServedModel:
     """Return the properties that requests for this model are validated against."""
     outputs = tuple(name for name in DATATYPES if name != "novelty" or name in card.outputs)
     return ServedModel(card.name, card.version, card.input.size, outputs, settings.max_inflight_images)

@@ -89,7 +89,7 @@ def parse_request(
     body: bytes | bytearray,
     header_length: int | None,
     *,
-    served: ServedModel,
+    model: ServedModel,
     read_shared: Callable[[SharedMemoryRange], bytes],
     noted: NoteNames = lambda _: None,
 ) -> InferenceRequest:
@@ -98,7 +98,7 @@ def parse_request(
     Args:
         body: JSON, then binary data.
         header_length: where the JSON ends, if not at the end.
-        served: the model.
+        model: that is served.
         read_shared: reads shared memory, or raises the reason why it cannot.
         noted: receives the caller's names before anything else is validated.
 
@@ -108,7 +108,7 @@ def parse_request(
     """
     text, binary = _split(body, header_length)
     head = _read_text(text, noted)
-    return build_request(head, _cut(head.inputs, binary), served=served, read_shared=read_shared)
+    return build_request(head, _cut(head.inputs, binary), model=model, read_shared=read_shared)
 
 
 def read_head(given: dict[str, Any], noted: NoteNames) -> InferenceHead:
@@ -128,7 +128,7 @@ def build_request(
     head: InferenceHead,
     parts: Sequence[memoryview],
     *,
-    served: ServedModel,
+    model: ServedModel,
     read_shared: Callable[[SharedMemoryRange], bytes],
 ) -> InferenceRequest:
     """Build a request from its head and the binary data of each input with `binary_data_size`, in order.
@@ -137,10 +137,10 @@ def build_request(
         MalformedRequest, BodyTooLarge: as `parse_request`.
     """
     tensors = _read_tensors(head.inputs, iter(parts), read_shared)
-    pixels, files = _images(tensors, served)
+    pixels, files = _images(tensors, model)
     count = len(files) if pixels is None else len(pixels)
-    if count > served.max_images:
-        raise too_many_images(count, served.max_images)
+    if count > model.max_images:
+        raise too_many_images(count, model.max_images)
     return InferenceRequest(
         identity=head.id,
         timeout=head.parameters.timeout / 1e6 if head.parameters.timeout else None,
@@ -148,7 +148,7 @@ def build_request(
         files=files,
         expected=_expected(tensors.get("expected"), head.parameters.expected, count),
         source=head.parameters.source,
-        outputs=_outputs(head, served),
+        outputs=_outputs(head, model),
     )
 
 
@@ -257,14 +257,14 @@ def _shared_part(parameters: InputParameters | OutputParameters) -> SharedMemory
     return SharedMemoryRange(region, parameters.shared_memory_offset or 0, size)
 
 
-def _images(tensors: dict[str, InputData], served: ServedModel) -> tuple[Pixels | None, list[memoryview]]:
+def _images(tensors: dict[str, InputData], model: ServedModel) -> tuple[Pixels | None, list[memoryview]]:
     if unknown := tensors.keys() - {"image", "encoded_image", "expected"}:
         raise MalformedRequest(f"unknown input {min(unknown)[:64]!r}: the model has image, encoded_image and expected")
     if ("image" in tensors) == ("encoded_image" in tensors):
         raise MalformedRequest("exactly one of the inputs image and encoded_image is needed")
     if image := tensors.get("image"):
-        return _pixels(image, served.size), []
-    return None, _files(tensors["encoded_image"], served.max_images)
+        return _pixels(image, model.size), []
+    return None, _files(tensors["encoded_image"], model.max_images)
 
 
 def _pixels(tensor: InputData, size: int) -> Pixels:
@@ -321,15 +321,15 @@ def _label(text: bytes, where: str) -> Label:
     return _LABELS[text]
 
 
-def _outputs(head: InferenceHead, served: ServedModel) -> Sequence[OutputRequest]:
+def _outputs(head: InferenceHead, model: ServedModel) -> Sequence[OutputRequest]:
     binary = head.parameters.binary_data_output
     if not head.outputs:
-        return _all_outputs(served.outputs, binary=binary)
+        return _all_outputs(model.outputs, binary=binary)
     wanted: dict[str, OutputRequest] = {}
     for output in head.outputs:
         name, parameters = output.name, output.parameters
-        if name not in served.outputs:
-            raise MalformedRequest(f"unknown output {name[:64]!r}: the model has {', '.join(served.outputs)}")
+        if name not in model.outputs:
+            raise MalformedRequest(f"unknown output {name[:64]!r}: the model has {', '.join(model.outputs)}")
         if name in wanted:
             raise MalformedRequest(f"the output {name!r} is repeated: request it once")
         is_binary = parameters.binary_data if "binary_data" in parameters.model_fields_set else binary

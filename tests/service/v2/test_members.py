@@ -20,7 +20,7 @@ IMAGE = {"name": "image", "datatype": "UINT8", "shape": [1, 4, 4, 3], "parameter
 
 def parse(head: "dict[str, Any] | bytes", **options: Any) -> InferenceRequest:
     text = head if isinstance(head, bytes) else orjson.dumps(head)
-    return parse_request(text + PIXELS, len(text), served=MODEL, read_shared=lambda _: b"", **options)
+    return parse_request(text + PIXELS, len(text), model=MODEL, read_shared=lambda _: b"", **options)
 
 
 def order(**changes: Any) -> dict[str, Any]:

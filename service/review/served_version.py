@@ -10,7 +10,7 @@ from gate.card import CardClass
 
 
 @dataclass(frozen=True, slots=True)
-class Served:
+class ServedVersion:
     """The served version, and the promises of its card, which hold for exactly its own band.
 
     `certified_risk` bounds the errors among all accepted images, if the card certifies that; `classes` holds the
@@ -23,7 +23,7 @@ class Served:
     classes: Mapping[Label, CardClass] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, card: Card, band: Band) -> "Served":
+    def of(cls, card: Card, band: Band) -> "ServedVersion":
         """Make it from a card and the band in use. A band set by the operator is not certified."""
         if not card.band.is_kept_by(band):
             return cls(card.version, band, None)
