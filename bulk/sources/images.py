@@ -11,7 +11,7 @@ from bulk.sources.files import Listed
 from bulk.sources.sample import MAX_BYTES, Fetch, Sample, failing, key_of, unreadable
 from bulk.work_unit import WorkUnit, slot_name
 from common.storage import FileStore, ObjectStore, StoredFile
-from common.webdataset import distinct
+from common.webdataset import distinct_path
 from gate.files import read_at_most
 
 CUT = Cut()
@@ -48,7 +48,7 @@ def _sample(file: StoredFile, unit: WorkUnit, store: FileStore, fetch: Fetch) ->
     name = _relative(file.title, unit.root)
     stem, _, ending = name.rpartition(".")
     folder = store.name(file.path).rpartition("/")[0] or "/"
-    return Sample(distinct(name), folder, fetch, file.size or 0, key=key_of(stem, safe="/"), ending=ending.lower())
+    return Sample(distinct_path(name), folder, fetch, file.size or 0, key=key_of(stem, safe="/"), ending=ending.lower())
 
 
 def _read(store: FileStore, listed: StoredFile) -> bytes:

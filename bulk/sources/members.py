@@ -10,7 +10,7 @@ from bulk.sources.expected_json import is_json, read_expected, read_named_source
 from bulk.sources.sample import MAX_BYTES, Parts, Sample, failing
 from common.tar import End
 from common.terminal import printable, shown
-from common.webdataset import Fate, File, Rank, ShardEvent, Unreadable, distinct
+from common.webdataset import Fate, File, Rank, ShardEvent, Unreadable, distinct_path
 from gate import Label
 
 # A sample is held until it is complete; a sample above these limits is flushed in pieces.
@@ -159,7 +159,7 @@ class Samples:
         by_name = len(images) > 1 or group.is_long
         for image in images:
             group.has_rows = True
-            yield self._sample(distinct(image.name if by_name else group.key), image, group)
+            yield self._sample(distinct_path(image.name if by_name else group.key), image, group)
 
     def _sample(self, name: str, image: _SampleMember, group: _Group) -> Sample:
         """Make the sample of one image."""
@@ -222,4 +222,4 @@ class Samples:
             f"the sample has no image, only {endings}: the members of a sample must be consecutive in the tar"
         )
         expected, named = self._named(_SampleMember(group.key, ""), group, Parts())
-        return Sample(distinct(group.key), self._source, failing(error), expected=expected, named_source=named)
+        return Sample(distinct_path(group.key), self._source, failing(error), expected=expected, named_source=named)

@@ -11,7 +11,7 @@ from bulk.sources.members import Samples
 from bulk.sources.sample import MAX_BYTES, Sample, failing, unreadable
 from bulk.work_unit import WorkUnit, slot_name
 from common.storage import FileStore
-from common.webdataset import ShardReader, split
+from common.webdataset import ShardReader, split_name
 
 ENDINGS = archives.ENDINGS
 
@@ -20,7 +20,7 @@ def tar_units(files: Listed, source: str) -> Iterator[WorkUnit]:
     """Yield a unit for each of `files`, all of them tars. Its shard's name does not depend on the pattern in SRC."""
     root = files.root
     for file in files:
-        title = split(file.title.removeprefix(root))[0]
+        title = split_name(file.title.removeprefix(root))[0]
         yield WorkUnit("webdataset", source, root, slot_name("webdataset", title, files.store.name(file.path)), (file,))
 
 

@@ -10,7 +10,7 @@ from bulk.sources.sample import Sample, failing
 from bulk.work_unit import SourceKind, WorkUnit, slot_name
 from common.storage import FileStore, StoredFile
 from common.storage.types import EntryFault
-from common.webdataset import distinct
+from common.webdataset import distinct_path
 
 # Rows of one unit of faults.
 _MAX_ROWS = 512
@@ -95,4 +95,4 @@ def read_faults(unit: WorkUnit, store: FileStore) -> Iterator[Sample]:
         folder = store.name(file.path).rpartition("/")[0] or "/"
         if file.fault is not None:
             name += "/" if file.fault == "unreadable_folder" else ""
-            yield Sample(distinct(name), folder, failing(_ERRORS[file.fault](file.detail)))
+            yield Sample(distinct_path(name), folder, failing(_ERRORS[file.fault](file.detail)))
