@@ -119,12 +119,12 @@ class Summary:
 
     def _comparison(self) -> Iterator[str]:
         """Yield a line for each named source, and what is worse about a broken one."""
-        for one in self.compare().sources:
-            name = "further sources" if one.source is None else escape_controls(one.source)
-            if one.source not in self.sources:
-                shares = (f"{getattr(one, outcome).ratio:.1%} {outcome}" for outcome in _OUTCOMES)
-                yield f"{name}: {one.images:,} images, {', '.join(shares)}"
-            for each in one.differences if one.is_broken else ():
+        for outcomes in self.compare().sources:
+            name = "further sources" if outcomes.source is None else escape_controls(outcomes.source)
+            if outcomes.source not in self.sources:
+                shares = (f"{getattr(outcomes, outcome).ratio:.1%} {outcome}" for outcome in _OUTCOMES)
+                yield f"{name}: {outcomes.images:,} images, {', '.join(shares)}"
+            for each in outcomes.differences if outcomes.is_broken else ():
                 expected = f", expected {each.expected}" if each.expected else ""
                 outcome = each.reason or "discarded"
                 yield f"{name} differs: {outcome} {each.ratio:.1%}, others {each.others_ratio:.1%}{expected}"

@@ -82,7 +82,7 @@ def escape_formula(value: Any) -> Any:
     return f"'{value}" if isinstance(value, str) and is_formula(value) else value
 
 
-def _escape(found: re.Match[str]) -> str:
-    code = ord(found[0])
+def _escape(match: re.Match[str]) -> str:
+    code = ord(match[0])
     # Surrogates from DC80 to DCFF stand for bytes, as in `os.fsdecode`.
     return f"\\x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else f"\\u{code:04x}"

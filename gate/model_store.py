@@ -73,13 +73,13 @@ class ModelStore:
             ModelError: the folder of the versions cannot be read.
         """
         try:
-            found = list(self.folder.iterdir())
+            entries = list(self.folder.iterdir())
         except (FileNotFoundError, NotADirectoryError):
             return []
         except OSError as error:
             raise ModelError(f"{self.folder} cannot be read: {_reason(error)}") from error
         # A link to a version in the place of a file is none.
-        names = (path.name for path in found if not path.name.startswith(".") and path.name not in _FILES)
+        names = (path.name for path in entries if not path.name.startswith(".") and path.name not in _FILES)
         return sorted((name for name in names if _holds_graph(self.folder / name)), key=_natural)
 
     def current(self) -> str:
@@ -111,9 +111,9 @@ class ModelStore:
         if version not in self.versions():
             if re.fullmatch(VERSION_PATTERN, version) and (self.folder / version).is_dir():
                 raise ModelError(f"model {self.name!r} version {version!r} is incomplete: it has no {GRAPH_FILE}")
-            found = f"it holds {', '.join(self.versions())}" if self.versions() else self._remedy()
+            remedy = f"it holds {', '.join(self.versions())}" if self.versions() else self._remedy()
             raise ModelError(
-                f"there is no model {self.name!r} version {version!r} under {self.folder.resolve()}: {found}"
+                f"there is no model {self.name!r} version {version!r} under {self.folder.resolve()}: {remedy}"
             )
         folder = self.folder / version
         try:
@@ -200,13 +200,13 @@ class ModelStore:
             ModelError: there is no such version, `verify` rejects it, or another command changed the current version
                 meanwhile; the files are unchanged.
         """
-        before, history = found = self._named(), self.history()
+        before, history = state = self._named(), self.history()
         past, passed_over = self._past(before, history)
         version = past.pop()
         verify(self.load(version))
         with locked_folder(self.folder):
             # Two rollbacks at a time mean the same version, and a promotion meanwhile must stay.
-            if (self._named(), self.history()) != found:
+            if (self._named(), self.history()) != state:
                 raise ModelError(
                     f"{self.folder / CURRENT_FILE} was changed by another command meanwhile: see `lensgate models "
                     "list`, and roll back again if that is still right"

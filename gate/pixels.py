@@ -83,13 +83,13 @@ def _shrink_png(data: ImageBytes, header: ImageHeader, sizes: Sequence[int]) -> 
 def _shrink(data: ImageBytes, header: ImageHeader, sizes: Sequence[int]) -> list[Pixels]:
     """Like `_shrink_png`, for the other formats."""
     decoded: dict[int, DecodedImage] = {}
-    found = []
+    shrunk = []
     for size in sizes:
         edge = _decoded_edge(header, size)
         if edge not in decoded:
             decoded[edge] = _decode(partial(_decode_other, data, header, edge), header)
-        found.append(area_average_rows(decoded[edge], size))
-    return found
+        shrunk.append(area_average_rows(decoded[edge], size))
+    return shrunk
 
 
 def _upright(pixels: Pixels, orientation: int) -> Pixels:

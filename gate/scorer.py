@@ -163,10 +163,10 @@ class Scorer:
 
     def _check_graph(self, model: Model) -> None:
         card = model.card
-        found = [(value.name, value.type, list(value.shape)) for value in self._session.get_inputs()]
-        fixed = [(name, kind, shape[1:]) for name, kind, shape in found]
-        if fixed != [("image", "tensor(uint8)", [self.size, self.size, 3])] or isinstance(found[0][2][0], int):
-            raise ModelError(f"the graph's inputs {found} are not the [N, {self.size}, {self.size}, 3] its card names")
+        inputs = [(value.name, value.type, list(value.shape)) for value in self._session.get_inputs()]
+        fixed = [(name, kind, shape[1:]) for name, kind, shape in inputs]
+        if fixed != [("image", "tensor(uint8)", [self.size, self.size, 3])] or isinstance(inputs[0][2][0], int):
+            raise ModelError(f"the graph's inputs {inputs} are not the [N, {self.size}, {self.size}, 3] its card names")
         if set(self._outputs) != set(card.outputs) or "glasses_probability" not in self._outputs:
             raise ModelError(f"the graph's outputs {self._outputs} are not the {list(card.outputs)} its card names")
         if card.novelty_threshold and "novelty" not in self._outputs:
@@ -203,8 +203,8 @@ def check_runtime() -> None:
     """
     installed = [name for name in ("onnxruntime", "onnxruntime-gpu") if _is_installed(name)]
     if len(installed) != 1:
-        found = "both are installed" if installed else "neither is installed"
-        raise DeviceError(f"the extras `cpu` and `gpu` exclude each other and one is needed, but {found}")
+        present = "both are installed" if installed else "neither is installed"
+        raise DeviceError(f"the extras `cpu` and `gpu` exclude each other and one is needed, but {present}")
 
 
 def _is_installed(distribution: str) -> bool:

@@ -34,9 +34,9 @@ def image_units(files: Listed, source: str, *, cut: Cut = CUT) -> Iterator[WorkU
 def read_images(unit: WorkUnit, store: FileStore) -> Iterator[Sample]:
     """Yield a sample for each file of a unit. Local files are read lazily."""
     if isinstance(store, ObjectStore):
-        for group, found in _read_ahead(_groups(unit.files), store):
+        for group, contents in _read_ahead(_groups(unit.files), store):
             for file in group:
-                yield _sample(file, unit, store, partial(_take, found.get(file.path)))
+                yield _sample(file, unit, store, partial(_take, contents.get(file.path)))
     else:
         for file in unit.files:
             yield _sample(file, unit, store, partial(_read, store, file))
@@ -67,10 +67,10 @@ def _checked(data: bytes) -> bytes:
     return data
 
 
-def _take(found: bytes | Exception | None) -> bytes:
-    if isinstance(found, Exception):
-        raise unreadable("the file cannot be read", found) from None
-    return _checked(found or b"")
+def _take(content: bytes | Exception | None) -> bytes:
+    if isinstance(content, Exception):
+        raise unreadable("the file cannot be read", content) from None
+    return _checked(content or b"")
 
 
 def _groups(files: Iterable[StoredFile]) -> Iterator[list[StoredFile]]:
@@ -97,10 +97,10 @@ def _read_ahead(
         for group in groups:
             coming.append((group, reader.submit(load, group)))
             if len(coming) > 1:
-                first, found = coming.popleft()
-                yield first, found.result()
-        for last, found in coming:
-            yield last, found.result()
+                first, contents = coming.popleft()
+                yield first, contents.result()
+        for last, contents in coming:
+            yield last, contents.result()
 
 
 def _relative(path: str, root: str) -> str:

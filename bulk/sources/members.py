@@ -203,16 +203,16 @@ class Samples:
         label, source = self._columns.expected, self._columns.source
         if not self._reads_json:
             return None, None
-        found: dict[str, list[_Body]] = {"json": list(group.json)} if group.json else {}
+        bodies: dict[str, list[_Body]] = {"json": list(group.json)} if group.json else {}
         for member in group.members:
             if is_json(member.ending):
-                found.setdefault(member.ending.lower(), []).append(member.body)
+                bodies.setdefault(member.ending.lower(), []).append(member.body)
         if group.is_long and group.has_own_json and image.stem:
             # The image's own one may lie in another piece: the sample's must not take its place.
-            found.pop("json", None)
+            bodies.pop("json", None)
         return (
-            parts.read(lambda: read_expected(label, image.ending, found)) if label is not None else None,
-            parts.read(lambda: read_named_source(source, image.ending, found)) if source is not None else None,
+            parts.read(lambda: read_expected(label, image.ending, bodies)) if label is not None else None,
+            parts.read(lambda: read_named_source(source, image.ending, bodies)) if source is not None else None,
         )
 
     def _without_image(self, group: _Group) -> Sample:

@@ -166,19 +166,19 @@ def _row_counts(store: FileStore, file: StoredFile) -> list[int]:
 
 def _image_column(schema: pa.Schema, asked: str | None) -> str:
     """Return the given column, the one named `image`, or the only column with bytes."""
-    found: list[str] = [field.name for field in schema if _holds_bytes(field.type)]
+    filled: list[str] = [field.name for field in schema if _holds_bytes(field.type)]
     # Without an image in a file its column has no type.
     empty: list[str] = [field.name for field in schema if _is_untyped(field.type)]
     if asked is not None:
-        if asked not in [*found, *empty]:
-            raise SourceError(f"the column {asked!r} holds no bytes; columns with bytes: {', '.join(found) or 'none'}")
+        if asked not in [*filled, *empty]:
+            raise SourceError(f"the column {asked!r} holds no bytes; columns with bytes: {', '.join(filled) or 'none'}")
         return asked
-    if _IMAGE in [*found, *empty]:
+    if _IMAGE in [*filled, *empty]:
         return _IMAGE
-    if len(found or empty) == 1:
-        return (found or empty)[0]
-    if found:
-        raise SourceError(f"select the column of images with --image-column: {', '.join(found)}")
+    if len(filled or empty) == 1:
+        return (filled or empty)[0]
+    if filled:
+        raise SourceError(f"select the column of images with --image-column: {', '.join(filled)}")
     columns = ", ".join(f"{field.name} ({field.type})" for field in schema)
     raise SourceError(f"no column holds the bytes of one image in each row, as bytes or {{bytes, path}}: {columns}")
 
@@ -202,8 +202,8 @@ def _inner(kind: pa.DataType) -> pa.DataType:
 
 
 def _bytes_of(column: pa.Array) -> pa.Array:
-    found = pc.struct_field(column, _BYTES) if pa.types.is_struct(column.type) else column
-    return found.dictionary_decode() if pa.types.is_dictionary(found.type) else found
+    data = pc.struct_field(column, _BYTES) if pa.types.is_struct(column.type) else column
+    return data.dictionary_decode() if pa.types.is_dictionary(data.type) else data
 
 
 def _data(image: pa.Scalar) -> bytes:

@@ -95,8 +95,8 @@ def open_source(
     store, path = locate(url, options)
     files = Files.under(store, path)
     name = store.name(files.path)
-    found = kind or _find_kind(files, name, outputs or {})
-    return Source(found, name, files, is_kind_given=kind is not None, outputs=outputs or {})
+    chosen = kind or _find_kind(files, name, outputs or {})
+    return Source(chosen, name, files, is_kind_given=kind is not None, outputs=outputs or {})
 
 
 def read_unit(unit: WorkUnit, store: FileStore, columns: Columns, *, whole: bool) -> Iterator[Sample]:
@@ -117,7 +117,7 @@ def read_unit(unit: WorkUnit, store: FileStore, columns: Columns, *, whole: bool
 
 def _find_kind(files: Files, url: str, outputs: Mapping[str, SourceKind]) -> SourceKind:
     """Detect the format from the first files, or from the first one with a known suffix among many others."""
-    found: set[SourceKind] = set()
+    present: set[SourceKind] = set()
     written: set[SourceKind] = set()  # Of files that an earlier run wrote.
     written_to = lru_cache(partial(_written_to, files.store, outputs=outputs))
     ignored = Ignored()
@@ -134,15 +134,15 @@ def _find_kind(files: Files, url: str, outputs: Mapping[str, SourceKind]) -> Sou
         kinds = _kinds_of(name)
         ours = kinds & written_to(folder)
         written |= ours
-        found |= kinds - ours
-        if found and number >= _LOOK:
+        present |= kinds - ours
+        if present and number >= _LOOK:
             break
-    found = found or written
-    if not found:
+    present = present or written
+    if not present:
         raise SourceError(_nothing(files, url, ignored))
-    if len(found) > 1:
-        raise SourceError(f"{url} holds {' and '.join(sorted(found))}: select one with --format")
-    return found.pop()
+    if len(present) > 1:
+        raise SourceError(f"{url} holds {' and '.join(sorted(present))}: select one with --format")
+    return present.pop()
 
 
 def _kinds_of(name: str) -> set[SourceKind]:

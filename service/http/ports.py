@@ -50,13 +50,13 @@ def reserve_port(host: str, port: int) -> tuple[list[socket.socket], int]:
     """
     held: list[socket.socket] = []
     for family, address in _addresses(host, port):
-        one = _bound(family, (address[0], port, *address[2:]), host=host)
-        port = one.getsockname()[1]
+        reserved = _bound(family, (address[0], port, *address[2:]), host=host)
+        port = reserved.getsockname()[1]
         # Only now, so that the port was exclusive: two services that start at the same time must not share it.
-        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
-        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        one.set_inheritable(True)
-        held.append(one)
+        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
+        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        reserved.set_inheritable(True)
+        held.append(reserved)
     return held, port
 
 
@@ -79,8 +79,8 @@ def bind_port(host: str, port: int, *, share: bool) -> list[socket.socket]:
 
 
 def _addresses(host: str, port: int) -> list[tuple[socket.AddressFamily, Any]]:
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    return list(dict.fromkeys((family, address) for family, _, _, _, address in found))
+    addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    return list(dict.fromkeys((family, address) for family, _, _, _, address in addresses))
 
 
 def _bound(family: socket.AddressFamily, address: Any, *, host: str, share: bool = False) -> socket.socket:

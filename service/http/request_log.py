@@ -90,7 +90,7 @@ class RequestLog:
             return None
         return self._tracer.record(
             f"{method} {route}",
-            state.stages.found,
+            state.stages.measured,
             started=started,
             headers=headers(),
             attributes={

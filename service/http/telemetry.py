@@ -122,8 +122,8 @@ def _answer(error: Exception, scope: Scope) -> Response:
 
 def _complete(headers: Iterable[tuple[bytes, bytes]], request_id: str) -> list[tuple[bytes, bytes]]:
     """Add the id of the request and, unless the answer has its own rule, forbid caches to keep it."""
-    found = [*headers, (b"x-request-id", request_id.encode("ascii"))]
-    return found if any(name == b"cache-control" for name, _ in found) else [*found, _UNCACHED]
+    completed = [*headers, (b"x-request-id", request_id.encode("ascii"))]
+    return completed if any(name == b"cache-control" for name, _ in completed) else [*completed, _UNCACHED]
 
 
 def problem_response(error: ServiceError, scope: Scope) -> Response:

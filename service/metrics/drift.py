@@ -57,7 +57,7 @@ class Window:
         """Add the window of another worker, unless it serves another version."""
         if (other.version, tuple(other.reference)) != (self.version, tuple(self.reference)):
             return self
-        scores = [one + more for one, more in zip(self.scores, other.scores, strict=True)]
+        scores = [mine + more for mine, more in zip(self.scores, other.scores, strict=True)]
         return Window(self.version, self.rejects + other.rejects, scores, self.reference)
 
     def gauges(self) -> dict[str, float]:
@@ -108,27 +108,27 @@ class RecentDecisions:
         return Window(self._version, rejects, scores.tolist(), self._reference.counts)
 
 
-def population_stability(found: BinCounts, expected: BinCounts) -> float:
+def population_stability(observed: BinCounts, expected: BinCounts) -> float:
     """Population stability index of two histograms over the same edges, counts `[B]` each; 0 means no drift.
 
     Half a score is added to every count (Jeffreys' prior), so that an empty bin yields a large, finite index.
     """
-    shares = (found + 0.5) / (found + 0.5).sum()
+    shares = (observed + 0.5) / (observed + 0.5).sum()
     reference = (expected + 0.5) / (expected + 0.5).sum()
     return float(((shares - reference) * np.log(shares / reference)).sum())
 
 
-def stability_limit(found: int, expected: int, *, bins: int) -> float:
+def stability_limit(observed: int, expected: int, *, bins: int) -> float:
     """The index that `found` scores against `expected` in the reference exceed by chance with probability 0.001.
 
-    Without drift the index is distributed as (1 / found + 1 / expected) times chi-square with `bins` - 1 degrees of
+    Without drift the index is distributed as (1 / observed + 1 / expected) times chi-square with `bins` - 1 degrees of
     freedom (Yurdakul and Naranjo, *Statistical Properties of the Population Stability Index*, 2020). The quantile uses
     Wilson and Hilferty's cube root; its error is at most 1 % from 4 degrees of freedom on.
     """
     freedom = bins - 1
     spread = 2 / (9 * freedom)
     quantile = freedom * (1 - spread + NormalDist().inv_cdf(0.999) * spread**0.5) ** 3
-    return float((1 / found + 1 / expected) * quantile)
+    return float((1 / observed + 1 / expected) * quantile)
 
 
 def _number(value: float | None) -> float:

@@ -37,7 +37,7 @@ def write_metrics(reading: Reading, accept: str) -> tuple[bytes, str]:
 
 
 def _weight(accepted: list[_Accepted], versions: dict[str, set[str]]) -> float:
-    return max((one.weight for one in accepted if one.version in versions.get(one.name, ())), default=0.0)
+    return max((each.weight for each in accepted if each.version in versions.get(each.name, ())), default=0.0)
 
 
 def _read(accept: str) -> Iterator[_Accepted]:

@@ -49,8 +49,8 @@ class Reading:
     @classmethod
     def of(cls, registry: CollectorRegistry, window: Window) -> "Reading":
         """Read the metrics of this process."""
-        found = {each.name: _family(each.type, each.documentation, each.samples) for each in registry.collect()}
-        return cls(found, window)
+        families = {each.name: _family(each.type, each.documentation, each.samples) for each in registry.collect()}
+        return cls(families, window)
 
     @classmethod
     def decode(cls, data: bytes) -> "Reading":
@@ -89,14 +89,14 @@ class Reading:
 
     def distributions(self, name: str) -> dict[tuple[str, ...], Distribution]:
         """Return a histogram's values by its other labels' values."""
-        found: dict[tuple[str, ...], tuple[dict[float, float], list[float]]] = {}
+        series: dict[tuple[str, ...], tuple[dict[float, float], list[float]]] = {}
         for sample in self._samples(name):
-            below, total = found.setdefault(_series(sample), ({}, [0.0]))
+            below, total = series.setdefault(_series(sample), ({}, [0.0]))
             if sample.name.endswith("_bucket"):
                 below[float(sample.labels["le"])] = sample.value
             elif sample.name.endswith("_sum"):
                 total[0] = sample.value
-        return {key: _distribution(below, total[0]) for key, (below, total) in found.items()}
+        return {key: _distribution(below, total[0]) for key, (below, total) in series.items()}
 
     def add(self, other: "Reading", *, is_alive: bool) -> None:
         """Add the metrics of another worker; of a dead one only what is counted since the start."""

@@ -42,7 +42,7 @@ def read_counts(reading: Reading) -> Counts:
 def read_stages(reading: Reading) -> dict[Stage, Distribution]:
     """Return the durations of each stage since the start, in seconds."""
     requests = reading.distributions("lensgate_request_duration_seconds")
-    single = [found for (route,), found in requests.items() if route in _SINGLE_IMAGE_ROUTES]
+    single = [distribution for (route,), distribution in requests.items() if route in _SINGLE_IMAGE_ROUTES]
     return {
         "decode": reading.distributions("lensgate_decode_seconds")[()],
         "queue": reading.distributions("lensgate_queue_wait_seconds")[()],

@@ -68,8 +68,8 @@ class ParentOptions:
     @classmethod
     def decode(cls, text: str) -> "ParentOptions":
         """Return what `encode` was called on."""
-        found = json.loads(text)
-        return cls(WorkerOptions(**found.pop("worker")), **found)
+        members = json.loads(text)
+        return cls(WorkerOptions(**members.pop("worker")), **members)
 
 
 def main(options: ParentOptions) -> int:

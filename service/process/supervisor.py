@@ -113,7 +113,7 @@ class Supervisor:
         self._expect()
         events = self._selector.select(_TURN_SECONDS)
         # All that has arrived is read before anything is answered, so that an answer never shows less than one before.
-        frames = [found for key, _ in events if key.fileobj != self._wake for found in self._receive(key.data)]
+        frames = [frame for key, _ in events if key.fileobj != self._wake for frame in self._receive(key.data)]
         with contextlib.suppress(BlockingIOError):
             os.read(self._wake, 4096)
         for slot, frame in frames:

@@ -112,13 +112,13 @@ def read_history(store: Store, window: Window, *, now: float) -> OperationsHisto
     with store.begin() as connection:
         counted = [tuple(row) for row in connection.execute(query.group_by(*columns))]
         failed = list(read_failures(connection, since=first * width, width=width))
-    found = [
+    counts = [
         (int(at) - first, version, Label(label), Reason(reason), int(n)) for at, version, label, reason, n in counted
     ]
-    found = [each for each in found if each[0] < number]
+    counts = [each for each in counts if each[0] < number]
 
     def series(*reasons: Reason) -> list[int]:
-        return _spread(((at, n) for at, _, _, reason, n in found if reason in reasons), number)
+        return _spread(((at, n) for at, _, _, reason, n in counts if reason in reasons), number)
 
     return OperationsHistory(
         window=window,
@@ -133,8 +133,8 @@ def read_history(store: Store, window: Window, *, now: float) -> OperationsHisto
             code: _spread(((at - first, n) for at, its, n in failed if its == code and at - first < number), number)
             for code in sorted({code for _, code, _ in failed})
         },
-        versions=_compare(found),
-        changes=_changes(found, first=first, seconds=seconds),
+        versions=_compare(counts),
+        changes=_changes(counts, first=first, seconds=seconds),
     )
 
 
@@ -169,18 +169,18 @@ class HistoryReader:
 
 
 def _spread(counts: Iterable[tuple[int, int]], number: int) -> list[int]:
-    found = [0] * number
+    spread = [0] * number
     for at, count in counts:
-        found[at] += count
-    return found
+        spread[at] += count
+    return spread
 
 
-def _compare(found: Iterable[tuple[int, str, Label, Reason, int]]) -> list[VersionCounts]:
+def _compare(counts: Iterable[tuple[int, str, Label, Reason, int]]) -> list[VersionCounts]:
     """Sum by version, the one with the latest decision first."""
     latest: dict[str, int] = {}
     reasons: dict[str, Counter[Reason]] = {}
     glasses: Counter[str] = Counter()
-    for at, version, label, reason, count in found:
+    for at, version, label, reason, count in counts:
         latest[version] = max(at, latest.get(version, 0))
         reasons.setdefault(version, Counter())[reason] += count
         glasses[version] += count if label is Label.GLASSES else 0
@@ -207,10 +207,10 @@ def _version_counts(version: str, reasons: Counter[Reason], glasses: int) -> Ver
     )
 
 
-def _changes(found: Iterable[tuple[int, str, Label, Reason, int]], *, first: int, seconds: int) -> list[Change]:
+def _changes(counts: Iterable[tuple[int, str, Label, Reason, int]], *, first: int, seconds: int) -> list[Change]:
     """Find the steps at which the version of most images changes; a rollback is such a change, too."""
     by_step: dict[int, Counter[str]] = {}
-    for at, version, _, _, count in found:
+    for at, version, _, _, count in counts:
         by_step.setdefault(at, Counter())[version] += count
     changes: list[Change] = []
     before: str | None = None

@@ -85,8 +85,8 @@ def make_record_routes(store: Store | None, downloads: Downloads) -> APIRouter:
 
     @router.get("/v1/failures", response_model=FailurePage, summary="List examples of failed requests, newest first")
     def list_failures(filters: Annotated[FailureFilters, Query()]) -> Response:
-        found, after = find_failures(require_store(store), filters)
-        return json_response({"failures": found, "next": after})
+        failures, after = find_failures(require_store(store), filters)
+        return json_response({"failures": failures, "next": after})
 
     return router
 
@@ -103,8 +103,8 @@ def require_store(store: Store | None) -> Store:
 
 
 def _answer_page(store: Store, page: Page) -> Response:
-    found, after = find_page(store, page)
-    return json_response({"decisions": found, "next": after})
+    decisions, after = find_page(store, page)
+    return json_response({"decisions": decisions, "next": after})
 
 
 def _write_lines(pages: Iterator[Records]) -> Iterator[bytes]:

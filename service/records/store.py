@@ -134,13 +134,13 @@ def insert_new(connection: Connection, table: Table, rows: Sequence[Mapping[str,
     # One array for each column: of one placeholder for each value psycopg parses every one, in Python, 0.2 ms a row.
     # Text is not cast to VARCHAR(n), which would cut longer values silently.
     arrays = [
-        bindparam(one.name, [row.get(one.name) for row in rows], type_=ARRAY(_array_item(one.type)))
-        for one in table.columns
+        bindparam(column.name, [row.get(column.name) for row in rows], type_=ARRAY(_array_item(column.type)))
+        for column in table.columns
     ]
-    found = func.unnest(*arrays).table_valued(*(one.name for one in table.columns)).render_derived()
+    new_rows = func.unnest(*arrays).table_valued(*(column.name for column in table.columns)).render_derived()
     return set(
         connection.scalars(
-            new.from_select([one.name for one in table.columns], select(*found.columns))
+            new.from_select([column.name for column in table.columns], select(*new_rows.columns))
             .on_conflict_do_nothing()
             .returning(key)
         )

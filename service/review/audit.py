@@ -60,7 +60,7 @@ def read_audit(connection: Connection, served: ServedVersion) -> Audit:
     overall = estimate(draws, served.certified_risk)
     return Audit(
         version=served.version,
-        broken_promise=_mean([overall.evidence_above, *(one.evidence_above for one in classes.values())]),
+        broken_promise=_mean([overall.evidence_above, *(risk.evidence_above for risk in classes.values())]),
         classes=classes,
         **dict(overall),
         **_count(connection, served, draws),

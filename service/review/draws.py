@@ -81,17 +81,17 @@ class Draws:
 
     def above(self, target: float) -> float:
         """Return the evidence that the risk exceeds the target; gaps count as correct labels."""
-        found = log_evidence(np.nan_to_num(self.outcomes, nan=0.0), self.weights, target=target, side=Side.ABOVE)
-        return _number(found[-1])
+        evidence = log_evidence(np.nan_to_num(self.outcomes, nan=0.0), self.weights, target=target, side=Side.ABOVE)
+        return _number(evidence[-1])
 
     def below(self, target: float) -> float:
         """Return the evidence that the risk is below the target.
 
         It is the larger of two values of one e-process: before the first gap, and at the end with gaps as errors.
         """
-        found = log_evidence(np.nan_to_num(self.outcomes, nan=1.0), self.weights, target=target, side=Side.BELOW)
+        evidence = log_evidence(np.nan_to_num(self.outcomes, nan=1.0), self.weights, target=target, side=Side.BELOW)
         gaps = np.flatnonzero(np.isnan(self.outcomes))
-        return _number(max(found[gaps[0] if len(gaps) else -1], found[-1]))
+        return _number(max(evidence[gaps[0] if len(gaps) else -1], evidence[-1]))
 
 
 def read_draws(connection: Connection, served: ServedVersion, *, source: str | None = None) -> Draws:

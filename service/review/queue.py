@@ -251,8 +251,8 @@ def _waits_for(reviewer: Reviewer) -> ColumnElement[bool]:
 def _verdicts_of(connection: Connection, reviewer: Reviewer, record: str) -> Table:
     """Return the table of this reviewer's verdict on the record: that of second readers, or of first ones."""
     is_second = or_(has_second_by(reviewer), waits_for_second(reviewer))
-    found = connection.scalar(select(decisions.c.record).where(decisions.c.record == record, is_second))
-    return verdicts if found is None else second_verdicts
+    second = connection.scalar(select(decisions.c.record).where(decisions.c.record == record, is_second))
+    return verdicts if second is None else second_verdicts
 
 
 def _is_others(record: ColumnElement[Any], reviewer: Reviewer, now: int) -> ColumnElement[bool]:
@@ -263,14 +263,14 @@ def _is_others(record: ColumnElement[Any], reviewer: Reviewer, now: int) -> Colu
 def _check(connection: Connection, reviewer: Reviewer, record: str, *, table: Table = verdicts) -> None:
     """Raise the reason why no row was written, unless the reviewer's own verdict is already stored."""
     _check_in_review(connection, record)
-    found = connection.scalar(select(table.c.reviewer).where(table.c.record == record))
-    if found is None:
+    judge = connection.scalar(select(table.c.reviewer).where(table.c.record == record))
+    if judge is None:
         raise Conflict("another reviewer is looking at this image")
-    if found != reviewer.name:
-        raise Conflict(f"{found} has judged this image: only {found} or an admin can change that verdict")
+    if judge != reviewer.name:
+        raise Conflict(f"{judge} has judged this image: only {judge} or an admin can change that verdict")
 
 
 def _check_in_review(connection: Connection, record: str) -> None:
-    found = select(decisions.c.record).where(decisions.c.record == record, ReviewKind.ALL.condition())
-    if connection.scalar(found) is None:
+    in_review = select(decisions.c.record).where(decisions.c.record == record, ReviewKind.ALL.condition())
+    if connection.scalar(in_review) is None:
         raise NotFound("the image is not in the review: it was deleted, or neither discarded nor audited")

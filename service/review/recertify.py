@@ -97,7 +97,7 @@ def recertify(
         )
         for label in Label
     }
-    edges = {label: one.edge if one.certified else present[label] for label, one in classes.items()}
+    edges = {label: result.edge if result.certified else present[label] for label, result in classes.items()}
     return Recertificate(
         version=served.version,
         source=source,
@@ -118,7 +118,7 @@ def certify_label(
         tested.append((edge, beyond, beyond.below(target)))
         if tested[-1][2] < needed:
             break
-    passed = [one for one in tested if one[2] >= needed]
+    passed = [candidate for candidate in tested if candidate[2] >= needed]
     edge, beyond, evidence = (passed or tested)[-1]
     return ClassRecertificate(
         certified=bool(passed),
@@ -179,6 +179,6 @@ def _labels_needed(beyond: Draws, target: float, needed: float) -> int | None:
     further = np.diff(np.floor(risk * np.arange(MAX_LABELS + 1)))
     outcomes = np.concatenate([beyond.outcomes[judged], further])
     weights = np.concatenate([beyond.weights[judged], np.ones(MAX_LABELS)])
-    found = log_evidence(outcomes, weights, target=target, side=Side.BELOW)[judged.sum() :]
-    reached = np.flatnonzero(found >= math.log(needed))
+    evidence = log_evidence(outcomes, weights, target=target, side=Side.BELOW)[judged.sum() :]
+    reached = np.flatnonzero(evidence >= math.log(needed))
     return max(1, int(reached[0])) if len(reached) else None

@@ -117,8 +117,8 @@ def _add_claims(router: APIRouter, store: Store | None) -> None:
     )
     def claim(request: Request, body: ClaimBody) -> Response:
         who = find_reviewer(request, body.reviewer)
-        found, expires = _queue(store).claim(who, count=body.count, kind=body.kind, filters=body.filters)
-        return json_response({"images": found, "expires": show_time(expires)})
+        images, expires = _queue(store).claim(who, count=body.count, kind=body.kind, filters=body.filters)
+        return json_response({"images": images, "expires": show_time(expires)})
 
     @router.delete("/claims", status_code=204, summary="Release all reserved images")
     def release(request: Request, reviewer: ReviewerParameter = None) -> None:

@@ -31,13 +31,13 @@ class ServedVersion:
 
     def promised(self, label: Label) -> float | None:
         """Return the certified risk among the images accepted with the label; None without a certificate."""
-        one = self.classes.get(label)
-        return one.target_risk if one and one.certified else None
+        certificate = self.classes.get(label)
+        return certificate.target_risk if certificate and certificate.certified else None
 
     def target(self, label: Label) -> float | None:
         """Return the risk that the card aims at for the label, certified or not; None if it has none."""
-        one = self.classes.get(label)
-        return one.target_risk if one else self.certified_risk
+        certificate = self.classes.get(label)
+        return certificate.target_risk if certificate else self.certified_risk
 
     def conditions(self, table: Table) -> Iterator[ColumnElement[bool]]:
         """Yield the SQL conditions for rows of this version and band."""

@@ -55,8 +55,8 @@ class SourceWatch(Repeated):
             return
         query = SourceQuery(since=datetime.now(UTC) - WINDOW, newest=NEWEST, limit=_SOURCES)
         with contextlib.suppress(RecordsUnavailable):  # The recorder reports it.
-            found = await asyncio.to_thread(_look, self._store, query, self._served())
-            self._metrics.show_broken(found)
+            broken = await asyncio.to_thread(_look, self._store, query, self._served())
+            self._metrics.show_broken(broken)
 
 
 def _look(store: Store, query: SourceQuery, served: ServedVersion) -> set[str | None]:

@@ -89,15 +89,15 @@ def read_sources(store: Store, query: SourceQuery, served: ServedVersion, *, max
         RecordsUnavailable: the store is unreadable.
     """
     since, until = query.window(datetime.now(UTC))
-    found = read_cells(store, query, served, max_rows=max_rows)
-    if not found.is_complete:
-        since = max(since, found.oldest)
+    cells = read_cells(store, query, served, max_rows=max_rows)
+    if not cells.is_complete:
+        since = max(since, cells.oldest)
     return SourceReport(
-        **dict(compare_sources(found.counts, limit=query.limit)),
+        **dict(compare_sources(cells.counts, limit=query.limit)),
         since=since,
         until=until,
         version=query.version or served.version,
-        is_complete=found.is_complete,
+        is_complete=cells.is_complete,
     )
 
 

@@ -27,10 +27,10 @@ def find_proxy(url: httpx.URL) -> httpx.Proxy | None:
     Raises:
         ValueError: the variable is not the URL of a proxy, or of one that httpx lacks a package for.
     """
-    found = getproxies()
-    name = url.scheme if found.get(url.scheme) else "all"
-    proxy = found.get(name)
-    if not proxy or any(_is_listed(url, entry.strip().lower()) for entry in found.get("no", "").split(",")):
+    proxies = getproxies()
+    name = url.scheme if proxies.get(url.scheme) else "all"
+    proxy = proxies.get(name)
+    if not proxy or any(_is_listed(url, entry.strip().lower()) for entry in proxies.get("no", "").split(",")):
         return None
     try:
         made = httpx.Proxy(proxy if "://" in proxy else f"http://{proxy}")
@@ -75,8 +75,8 @@ def _is_listed(url: httpx.URL, entry: str) -> bool:
     if entry == "*" or (separator and scheme not in (url.scheme, "all")):
         return entry == "*"
     # An IPv6 address has a port only behind brackets.
-    found = _HOST_AND_PORT.fullmatch(host)
-    name, port = (found["address"] or found["name"], found["port"]) if found else (host, None)
+    match = _HOST_AND_PORT.fullmatch(host)
+    name, port = (match["address"] or match["name"], match["port"]) if match else (host, None)
     if port and port != str(url.port or _PORTS[url.scheme]):
         return False
     try:
@@ -84,4 +84,4 @@ def _is_listed(url: httpx.URL, entry: str) -> bool:
     except ValueError:  # One of them is a name.
         name = name.lstrip("*").lstrip(".")
     hosts = (url.host, url.raw_host.decode("ascii"))
-    return bool(name) and any(one == name or one.endswith(f".{name}") for one in hosts)
+    return bool(name) and any(each == name or each.endswith(f".{name}") for each in hosts)

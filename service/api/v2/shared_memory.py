@@ -149,12 +149,12 @@ def _open(key: str) -> int:
 
 
 def _check_extent(file: int, key: str, end: int) -> None:
-    found = os.fstat(file)
-    if not stat.S_ISREG(found.st_mode):
+    status = os.fstat(file)
+    if not stat.S_ISREG(status.st_mode):
         raise MalformedRequest(f"{key!r} is not a shared memory object")
-    if end > found.st_size:
+    if end > status.st_size:
         raise MalformedRequest(
-            f"the shared memory object {key!r} has {found.st_size:,} bytes, the region ends at {end:,}"
+            f"the shared memory object {key!r} has {status.st_size:,} bytes, the region ends at {end:,}"
         )
 
 

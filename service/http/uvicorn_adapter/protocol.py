@@ -135,10 +135,10 @@ class GateProtocol(HttpToolsProtocol):
         else:
             # In pieces of the size limit at most, so that a line without an end is detected within one piece.
             limit = min(limit, start + self._head_size.most)
-        if (found := (self._tail + data[start : start + 3]).find(HEAD_END)) >= 0:
-            return start + found + len(HEAD_END) - len(self._tail)
-        found = data.find(HEAD_END, start, limit)
-        return limit if found < 0 else found + len(HEAD_END)
+        if (position := (self._tail + data[start : start + 3]).find(HEAD_END)) >= 0:
+            return start + position + len(HEAD_END) - len(self._tail)
+        position = data.find(HEAD_END, start, limit)
+        return limit if position < 0 else position + len(HEAD_END)
 
     def _parse(self, data: memoryview) -> None:
         self._head_size.begin_piece()
