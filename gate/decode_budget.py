@@ -43,7 +43,8 @@ class Budget(Protocol):
 
 def decoding_cost(header: ImageHeader, size: int) -> int:
     """Return the peak memory in bytes of decoding a file of `size` bytes, a copy of the file included."""
-    return size + header.width * header.height * _BYTES_A_PIXEL[header.format] * (_TWICE if header.is_exotic else 1)
+    decoded = header.width * header.height * _BYTES_A_PIXEL[header.format]
+    return size + decoded * (_TWICE if header.needs_conversion else 1)
 
 
 class DecodeBudget:

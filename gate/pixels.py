@@ -114,7 +114,7 @@ def _decoded_edge(header: ImageHeader, size: int) -> int:
     """Return the edge at which to decode: the stored edge or, for a JPEG, an eighth of it."""
     # Only if output pixels begin and end at block edges: otherwise a block's mean would leak into a neighbour.
     # Scales other than 1/8 do not give area means: subsampled colour is smoothed when it is enlarged.
-    shrinks = header.format is ImageFormat.JPEG and not header.is_exotic and header.width % (8 * size) == 0
+    shrinks = header.format is ImageFormat.JPEG and not header.needs_conversion and header.width % (8 * size) == 0
     return header.width // 8 if shrinks else header.width
 
 
