@@ -10,7 +10,7 @@ from bulk.job import BulkJob
 from bulk.output.destination import Destination
 from bulk.output.tally import Tally, UnitResult
 from bulk.progress import Progress, Survey
-from bulk.sources.ignored import Ignored, describe
+from bulk.sources.ignored import Ignored, describe_ignored
 from bulk.sources.source import Source
 from bulk.summary import Summary
 from bulk.work_unit import WorkUnit
@@ -38,7 +38,7 @@ def run(source: Source, job: BulkJob, make_engine: Callable[[], Engine], *, prog
                 tally.finish(result)
                 progress.finished()
         if not tally.slots:
-            there = f" ({describe(ignored.counts)})" if ignored.counts else ""
+            there = f" ({describe_ignored(ignored.counts)})" if ignored.counts else ""
             raise SourceError(f"{source.url} holds no {source.kind}{there}")
         swept = destination.sweep(source, tally.slots, unlisted=ignored.unlisted)
         failures, strays = destination.failures(), destination.strays()

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 
 from bulk.output.failures import Failure
 from bulk.output.tally import Counts
-from bulk.sources.ignored import describe
+from bulk.sources.ignored import describe_ignored
 from common.source_report import Cell, Comparison, compare_sources
 from common.terminal import escape_controls
 
@@ -91,7 +91,7 @@ class Summary:
     def warnings(self) -> Iterator[str]:
         """Yield caveats: ignored files, shards that could not be checked, and tars of no shard."""
         if self.ignored:
-            yield describe(self.ignored)
+            yield describe_ignored(self.ignored)
         if self.held_back:
             yield f"{self.held_back:,} shards could not be checked and were kept: their folder cannot be listed"
         if self.strays:

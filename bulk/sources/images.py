@@ -6,25 +6,25 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 
 from bulk.errors import FileTooLarge
-from bulk.sources.cut import Cut
-from bulk.sources.files import Listed
+from bulk.sources.chunking import Chunking
+from bulk.sources.files import FileListing
 from bulk.sources.sample import MAX_BYTES, Fetch, Sample, failing, key_of, unreadable
 from bulk.work_unit import WorkUnit, slot_name
 from common.storage import FileStore, ObjectStore, StoredFile
 from common.webdataset import distinct_path
 from gate.files import read_at_most
 
-CUT = Cut()
+_CHUNKING = Chunking()
 
 # Files fetched from an object store at a time; the next group is prefetched while one is judged.
 _GROUP_FILES = 32
 _GROUP_BYTES = 32 * 2**20
 
 
-def image_units(files: Listed, source: str, *, cut: Cut = CUT) -> Iterator[WorkUnit]:
+def image_units(files: FileListing, source: str) -> Iterator[WorkUnit]:
     """Cut `files`, all of them images, into units."""
     root = files.root
-    for number, group in enumerate(cut.groups(files, root)):
+    for number, group in enumerate(_CHUNKING.groups(files, root)):
         # The first unit's identity does not depend on its first file: a later file may sort before it.
         start = _relative(group[0].title, root) if number else ""
         slot = slot_name("images", start or root.rpartition("/")[2], source, start)

@@ -7,7 +7,7 @@ from itertools import takewhile
 from bulk.errors import FileTooLarge, MissingImage, RowError
 from bulk.job import Columns
 from bulk.sources.expected_json import is_json, read_expected, read_named_source, too_long
-from bulk.sources.sample import MAX_BYTES, Parts, Sample, failing
+from bulk.sources.sample import MAX_BYTES, PartReader, Sample, failing
 from common.tar import End
 from common.terminal import printable, shown
 from common.webdataset import Fate, File, Rank, ShardEvent, Unreadable, distinct_path
@@ -163,7 +163,7 @@ class Samples:
 
     def _sample(self, name: str, image: _SampleMember, group: _Group) -> Sample:
         """Make the sample of one image."""
-        parts = Parts()
+        parts = PartReader()
         expected, named = self._named(image, group, parts)
         parts.read(lambda: self._check(image, group))
         beside = [
@@ -198,7 +198,7 @@ class Samples:
                 "too much for --keep. Members whose names agree up to the first dot are one sample"
             )
 
-    def _named(self, image: _SampleMember, group: _Group, parts: Parts) -> tuple[Label | None, str | None]:
+    def _named(self, image: _SampleMember, group: _Group, parts: PartReader) -> tuple[Label | None, str | None]:
         """Return the requested label and the source that the sample's `.json` names."""
         label, source = self._columns.expected, self._columns.source
         if not self._reads_json:
@@ -221,5 +221,5 @@ class Samples:
         error = fault or MissingImage(
             f"the sample has no image, only {endings}: the members of a sample must be consecutive in the tar"
         )
-        expected, named = self._named(_SampleMember(group.key, ""), group, Parts())
+        expected, named = self._named(_SampleMember(group.key, ""), group, PartReader())
         return Sample(distinct_path(group.key), self._source, failing(error), expected=expected, named_source=named)

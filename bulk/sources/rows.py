@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 from bulk.errors import CorruptShard, FileTooLarge, InvalidSource, MissingImage, SourceError
 from bulk.job import Columns
 from bulk.sources.expected_column import ExpectedColumn
-from bulk.sources.files import Listed
-from bulk.sources.sample import MAX_BYTES, Parts, Sample, failing, key_of, plain_value, read_source, unreadable
+from bulk.sources.files import FileListing
+from bulk.sources.sample import MAX_BYTES, PartReader, Sample, failing, key_of, plain_value, read_source, unreadable
 from bulk.work_unit import WorkUnit, slot_name
 from common.storage import FileStore, StoredFile
 from gate import Label
@@ -29,7 +29,7 @@ _WITHOUT_RANGES = ("support range requests", "seek streaming HTTP file")
 _NO_RANGES = "its web server supports no ranges, which Parquet needs: copy it to a disk or an object store"
 
 
-def row_units(files: Listed, source: str) -> Iterator[WorkUnit]:
+def row_units(files: FileListing, source: str) -> Iterator[WorkUnit]:
     """Yield a unit for each row group of `files`, and one for a file without row groups or that cannot be read."""
     root = files.root
     for file in files:
@@ -105,7 +105,7 @@ class _Rows:
             raise pa.ArrowInvalid(f"the file has {metadata.num_rows:,} rows, and its row groups {number:,}")
 
     def _sample(self, image: pa.Scalar, batch: pa.RecordBatch, row: int, number: int) -> Sample:
-        parts = Parts()
+        parts = PartReader()
         name = parts.read(lambda: self._name(batch, row)) or str(number)
         data = parts.read(lambda: _data(image))
         expected = parts.read(lambda: self._requested(batch, row))

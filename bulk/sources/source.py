@@ -10,11 +10,11 @@ from typing import Any
 from bulk.errors import SourceError
 from bulk.job import Columns
 from bulk.sources import images, rows, shards
-from bulk.sources.files import Files, Listed
-from bulk.sources.ignored import Ignored, describe
+from bulk.sources.files import FileListing, SourceFiles
+from bulk.sources.ignored import Ignored, describe_ignored
 from bulk.sources.patterns import has_magic
 from bulk.sources.sample import Sample
-from bulk.sources.wanted import Wanted, fault_units, read_faults
+from bulk.sources.selection import SelectedFiles, fault_units, read_faults
 from bulk.work_unit import SourceKind, WorkUnit
 from common.storage import FileStore, locate
 from gate.header import IMAGE_ENDINGS
@@ -24,7 +24,7 @@ _ENDINGS: Mapping[SourceKind, tuple[str, ...]] = {
     "webdataset": shards.ENDINGS,
     "parquet": rows.ENDINGS,
 }
-_UNITS: Mapping[SourceKind, Callable[[Listed, str], Iterator[WorkUnit]]] = {
+_UNITS: Mapping[SourceKind, Callable[[FileListing, str], Iterator[WorkUnit]]] = {
     "images": images.image_units,
     "webdataset": shards.tar_units,
     "parquet": rows.row_units,
@@ -47,7 +47,7 @@ class Source:
 
     kind: SourceKind
     url: str
-    files: Files
+    files: SourceFiles
     is_kind_given: bool = False
     outputs: Mapping[str, SourceKind] = field(default_factory=dict)
 
@@ -64,7 +64,7 @@ class Source:
         outputs = {} if self.files.form == "file" else self.outputs
         ours = {folder: kind for folder, kind in outputs.items() if kind == self.kind}
         written_to = lru_cache(partial(_written_to, self.files.store, outputs=ours))
-        wanted = Wanted(
+        wanted = SelectedFiles(
             self.files,
             self.kind,
             _ENDINGS[self.kind],
@@ -93,7 +93,7 @@ def open_source(
         OSError: SRC cannot be listed.
     """
     store, path = locate(url, options)
-    files = Files.under(store, path)
+    files = SourceFiles.under(store, path)
     name = store.name(files.path)
     chosen = kind or _find_kind(files, name, outputs or {})
     return Source(chosen, name, files, is_kind_given=kind is not None, outputs=outputs or {})
@@ -115,7 +115,7 @@ def read_unit(unit: WorkUnit, store: FileStore, columns: Columns, *, whole: bool
             return rows.read_rows(unit, store, columns)
 
 
-def _find_kind(files: Files, url: str, outputs: Mapping[str, SourceKind]) -> SourceKind:
+def _find_kind(files: SourceFiles, url: str, outputs: Mapping[str, SourceKind]) -> SourceKind:
     """Detect the format from the first files, or from the first one with a known suffix among many others."""
     present: set[SourceKind] = set()
     written: set[SourceKind] = set()  # Of files that an earlier run wrote.
@@ -149,7 +149,7 @@ def _kinds_of(name: str) -> set[SourceKind]:
     return {kind for kind, endings in _ENDINGS.items() if name.lower().endswith(endings)}
 
 
-def _nothing(files: Files, url: str, ignored: Ignored) -> str:
+def _nothing(files: SourceFiles, url: str, ignored: Ignored) -> str:
     """Say that no image was found, and what counts as one."""
     endings = " ".join(itertools.chain(*_ENDINGS.values()))
     if files.form == "file":
@@ -161,7 +161,7 @@ def _nothing(files: Files, url: str, ignored: Ignored) -> str:
         return f"{url} is {named.detail}; write its bytes into a file first"
     if named is not None and named.path == files.path and named.size is None:
         return f"{url} does not exist"
-    there = f" ({describe(ignored.counts)})" if ignored.counts else ""
+    there = f" ({describe_ignored(ignored.counts)})" if ignored.counts else ""
     return f"{url} is not a file, and holds no file with one of the suffixes {endings}{there}"
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from bulk.engines.ray.actor import ActorOptions, library_versions, open_worker
-from bulk.engines.ray.attempts import LIMIT, Attempts, describe
+from bulk.engines.ray.attempts import LIMIT, Attempts, describe_unit
 from bulk.engines.ray.engine import RayEngine
 from bulk.engines.ray.pool import Pool, explain, has_room, size_pool, wants_gpus
 from bulk.engines.ray.session import start_patiently
@@ -76,8 +76,9 @@ def test_units_lost_in_all_attempts_are_given_up_and_the_first_are_named() -> No
 
 def test_a_unit_of_a_folder_is_described_by_its_first_file() -> None:
     files = tuple(StoredFile(f"/faces/{number}.png", 1, "") for number in range(3))
-    assert describe(WorkUnit("images", "/faces", "/faces", "slot", files)) == "/faces/0.png and the 2 files after it"
-    assert describe(WorkUnit("images", "/faces", "/faces", "slot", ())) == "slot"
+    unit = WorkUnit("images", "/faces", "/faces", "slot", files)
+    assert describe_unit(unit) == "/faces/0.png and the 2 files after it"
+    assert describe_unit(WorkUnit("images", "/faces", "/faces", "slot", ())) == "slot"
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from bulk.errors import NotAFile, RowError, UnreadableFolder
-from bulk.sources.files import Files
+from bulk.sources.files import SourceFiles
 from bulk.sources.ignored import Ignored
 from bulk.sources.sample import Sample, failing
 from bulk.work_unit import SourceKind, WorkUnit, slot_name
@@ -18,14 +18,14 @@ _ERRORS: dict[EntryFault, type[RowError]] = {"unreadable_folder": UnreadableFold
 
 
 @dataclass(slots=True)
-class Wanted:
+class SelectedFiles:
     """The files of a `kind`, by their `endings`; with `is_forced` a single file of SRC, whatever its suffix.
 
     Iterating counts other files in `ignored` and collects unreadable entries in `faults`. So it counts the files of a
     folder that `is_output`, which a link in SRC may lead to: the run wrote them.
     """
 
-    files: Files
+    files: SourceFiles
     kind: SourceKind
     endings: tuple[str, ...]
     ignored: Ignored
