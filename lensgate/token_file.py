@@ -87,8 +87,8 @@ def _less(text: str, name: str, tokens: Sequence[Token], path: Path) -> str:
 
 
 def _path(options: argparse.Namespace) -> Path:
-    given: Path = options.file or Path(os.environ.get("LENSGATE_TOKENS", "").strip() or "tokens.toml")
-    return given.resolve()  # Write through a symbolic link instead of replacing it.
+    path: Path = options.file or Path(os.environ.get("LENSGATE_TOKENS", "").strip() or "tokens.toml")
+    return path.resolve()  # Write through a symbolic link instead of replacing it.
 
 
 def _entry(options: argparse.Namespace, token: str) -> str:

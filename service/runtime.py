@@ -11,7 +11,7 @@ from gate import DecodeBudget
 from gate.cores import usable_cores
 from service.errors import Draining
 from service.followers import Followers, make_followers
-from service.http.connections import most_connections
+from service.http.connections import connection_limit
 from service.http.failed_request import FailedRequest
 from service.inference.admission import Admission
 from service.inference.decode_pool import DecodePool
@@ -62,7 +62,7 @@ class Runtime:
     def connections(self) -> int:
         """The maximum number of connections of each port of this process."""
         ports = 1 + sum(port is not None for port in (self.settings.metrics_port, self.settings.grpc_port))
-        return most_connections(self.place.share(self.settings.max_connections), ports=ports)
+        return connection_limit(self.place.share(self.settings.max_connections), ports=ports)
 
     def check_alive(self) -> None:
         """Raise NotReady if only a restart helps."""

@@ -100,13 +100,13 @@ class _Filter(Generic[_Gate]):
     def _inputs(self, item: Any, candidates: deque[_Candidate]) -> Iterator[ImageInput]:
         """Yield the inputs for the gate; append one candidate for each of their images."""
         for sample in item if isinstance(item, list) else (item,):
-            given = sample if self._pixels is None else self._pixels(sample)
-            image = given.image if isinstance(given, Ask) else given
+            prepared = sample if self._pixels is None else self._pixels(sample)
+            image = prepared.image if isinstance(prepared, Ask) else prepared
             result = sample.image if isinstance(sample, Ask) else sample
             fingerprint = ImageFingerprint(result if is_tensor(result) else image)
             indexes = range(count_images(image)) if is_batch(image) else (None,)
             candidates.extend(_Candidate(result, index, fingerprint) for index in indexes)
-            yield given
+            yield prepared
 
 
 class GateFilter(_Filter[Gate]):

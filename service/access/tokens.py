@@ -192,10 +192,10 @@ class TokenFile:
 
     def find(self, secret: str) -> Token | None:
         """Find a token by its secret; None for an unknown or expired one."""
-        given = hash_token(secret)
+        digest = hash_token(secret)
         match = None
         for token in self.tokens:  # Always compare with all of them, so that the time reveals none.
-            if hmac.compare_digest(given, token.sha256):
+            if hmac.compare_digest(digest, token.sha256):
                 match = token
         return self._valid(match)
 

@@ -64,7 +64,7 @@ def read_infer_request(
     if parameters != len(request.parameters):
         raise MalformedRequest("a parameter is repeated: send it once")
     inputs, parts = _read_inputs(request.inputs, raw, model.max_images)
-    given: dict[str, Any] = {
+    members: dict[str, Any] = {
         "parameters": _read_parameters(request.parameters),
         "inputs": inputs,
         "outputs": [
@@ -72,8 +72,8 @@ def read_infer_request(
         ],
     }
     if request.id:
-        given["id"] = request.id
-    checked = read_head(given, noted)
+        members["id"] = request.id
+    checked = read_head(members, noted)
     check_model(model, {"name": request.model_name, "version": request.model_version})
     return build_request(checked, parts, model=model, read_shared=read_shared)
 
@@ -85,18 +85,18 @@ def _read_inputs(
     described: list[dict[str, Any]] = []
     parts: list[memoryview] = []
     waiting = list(raw)
-    for given in inputs:
-        parameters = _read_parameters(given.parameters)
+    for tensor in inputs:
+        parameters = _read_parameters(tensor.parameters)
         if "binary_data_size" in parameters:
             raise MalformedRequest("binary_data_size is a parameter of the protocol over HTTP: leave it out")
         if "shared_memory_region" not in parameters:
-            parts.append(_take_raw(given, waiting) if raw else _pack_contents(given, max_images))
+            parts.append(_take_raw(tensor, waiting) if raw else _pack_contents(tensor, max_images))
             parameters["binary_data_size"] = len(parts[-1])
         described.append(
             {
-                "name": given.name,
-                "datatype": given.datatype,
-                "shape": list(given.shape[:_MAX_DIMENSIONS]),
+                "name": tensor.name,
+                "datatype": tensor.datatype,
+                "shape": list(tensor.shape[:_MAX_DIMENSIONS]),
                 "parameters": parameters,
             }
         )
@@ -105,24 +105,24 @@ def _read_inputs(
     return described, parts
 
 
-def _take_raw(given: Any, waiting: list[memoryview]) -> memoryview:
-    name = given.name[:64]
-    if given.HasField("contents"):
+def _take_raw(tensor: Any, waiting: list[memoryview]) -> memoryview:
+    name = tensor.name[:64]
+    if tensor.HasField("contents"):
         raise MalformedRequest(f"the input {name!r} has contents beside raw_input_contents: send one of them")
     if not waiting:
         raise MalformedRequest(f"the input {name!r} has no raw_input_contents: send one for each input")
     return waiting.pop(0)
 
 
-def _pack_contents(given: Any, max_images: int) -> memoryview:
+def _pack_contents(tensor: Any, max_images: int) -> memoryview:
     """Return the binary form of an input's own `contents`."""
-    field = _CONTENTS.get(given.datatype)
-    if field is None or {used.name for used, _ in given.contents.ListFields()} - {field}:
+    field = _CONTENTS.get(tensor.datatype)
+    if field is None or {used.name for used, _ in tensor.contents.ListFields()} - {field}:
         raise MalformedRequest(
-            f"the input {given.name[:64]!r} must have the datatype UINT8 with uint_contents, or BYTES with "
+            f"the input {tensor.name[:64]!r} must have the datatype UINT8 with uint_contents, or BYTES with "
             "bytes_contents: send raw_input_contents instead"
         )
-    values = getattr(given.contents, field)
+    values = getattr(tensor.contents, field)
     if field == "uint_contents":
         return memoryview(_pack_integers(values))
     if len(values) > max_images:

@@ -71,11 +71,11 @@ def bind_port(host: str, port: int, *, share: bool) -> list[socket.socket]:
     Raises:
         OSError: another program has the port.
     """
-    made: list[socket.socket] = []
+    listeners: list[socket.socket] = []
     for family, address in _addresses(host, port):
-        made.append(_bound(family, (address[0], port, *address[2:]), host=host, share=share))
-        port = made[0].getsockname()[1]
-    return made
+        listeners.append(_bound(family, (address[0], port, *address[2:]), host=host, share=share))
+        port = listeners[0].getsockname()[1]
+    return listeners
 
 
 def _addresses(host: str, port: int) -> list[tuple[socket.AddressFamily, Any]]:
@@ -84,19 +84,19 @@ def _addresses(host: str, port: int) -> list[tuple[socket.AddressFamily, Any]]:
 
 
 def _bound(family: socket.AddressFamily, address: Any, *, host: str, share: bool = False) -> socket.socket:
-    made = socket.socket(family, socket.SOCK_STREAM)
+    listener = socket.socket(family, socket.SOCK_STREAM)
     try:
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if share:
-            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if family == socket.AF_INET6:
             # All addresses of a machine are also those of IPv4; other hosts have a socket for each family.
-            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, host != ALL)
-        made.bind(address)
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, host != ALL)
+        listener.bind(address)
     except OSError:
-        made.close()
+        listener.close()
         raise
-    return made
+    return listener
 
 
 def url_of(listener: socket.socket, *, scheme: str = "http") -> str:

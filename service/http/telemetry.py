@@ -106,7 +106,7 @@ class Telemetry:
             status=status,
             started=started,
             headers=partial(Headers, scope=scope),
-            given=_read_names(scope) if status >= 400 else {},
+            names=_read_names(scope) if status >= 400 else {},
         )
 
 
@@ -159,5 +159,5 @@ def _read_names(scope: Scope) -> dict[str, str]:
     if not scope["query_string"]:
         return {}
     query = parse_qs(scope["query_string"].decode("latin-1"))
-    given = {name: query.get(name, [""])[-1] for name in ("id", "source")}
-    return {name: value for name, value in given.items() if is_identity(value)}
+    names = {name: query.get(name, [""])[-1] for name in ("id", "source")}
+    return {name: value for name, value in names.items() if is_identity(value)}

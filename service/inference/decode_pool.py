@@ -162,13 +162,13 @@ class DecodePool:
             task.payload.drop()
             return DeadlineExceeded("the deadline passed while the image waited to be decoded"), None
         try:
-            made = task.work(task.payload.take())
+            result = task.work(task.payload.take())
         except Exception as error:
             return error, self._clock() - started
         except BaseException as error:  # Raised in the event loop, it would end the loop.
             return RuntimeError(f"decoding ended by {error!r}"), self._clock() - started
         ended = self._clock()
-        return Decoded(made, task.submitted, started, ended), ended - started
+        return Decoded(result, task.submitted, started, ended), ended - started
 
     def _end(self, task: _Task[Any, _Made], outcome: Decoded[_Made] | Exception, seconds: float | None) -> None:
         if seconds is not None:

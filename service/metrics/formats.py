@@ -44,8 +44,8 @@ def _read(accept: str) -> Iterator[_Accepted]:
     for part in accept.lower().split(","):
         name, *parameters = (each.strip() for each in part.split(";"))
         pairs = (each.partition("=") for each in parameters)
-        given = {key.strip(): value.strip().strip('"') for key, _, value in pairs}
-        yield _Accepted(name, given.get("version", ""), _number(given.get("q", "1")))
+        fields = {key.strip(): value.strip().strip('"') for key, _, value in pairs}
+        yield _Accepted(name, fields.get("version", ""), _number(fields.get("q", "1")))
 
 
 def _number(weight: str) -> float:

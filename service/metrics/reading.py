@@ -58,7 +58,9 @@ class Reading:
         families, window = orjson.loads(data)
         return cls(
             {
-                name: _family(kind, text, (Sample(given, labels, _number(value)) for given, labels, value in samples))
+                name: _family(
+                    kind, text, (Sample(sample_name, labels, _number(value)) for sample_name, labels, value in samples)
+                )
                 for name, kind, text, samples in families
             },
             Window(*window),

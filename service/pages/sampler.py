@@ -81,8 +81,8 @@ class Sampler(Repeated):
 
     async def show(self) -> bytes:
         """Return the current state of all workers as JSON, computed at most once per second for all callers."""
-        made, body = self._shown
-        if self._clock() - made >= FRESH_SECONDS:
+        taken, body = self._shown
+        if self._clock() - taken >= FRESH_SECONDS:
             reading = await self._runtime.metrics_of_all.all(ask=True)
             body = self.look(reading).model_dump_json().encode()
             self._shown = (self._clock(), body)

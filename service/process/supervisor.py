@@ -101,7 +101,7 @@ class Supervisor:
         signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
         self._selector.register(reading, selectors.EVENT_READ)
         for number in (*_ENDING, signal.SIGHUP, signal.SIGCHLD):
-            signal.signal(number, lambda given, _: self._signals.append(given))
+            signal.signal(number, lambda received, _: self._signals.append(received))
         self._wake = reading
         yield
         signal.set_wakeup_fd(-1)

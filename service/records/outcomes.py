@@ -161,8 +161,8 @@ class HistoryReader:
             RecordsUnavailable: the store is unreadable.
         """
         with self._locks[window]:
-            made, body = self._read.get(window, (float("-inf"), b""))
-            if self._monotonic() - made >= window.fresh_seconds:
+            read, body = self._read.get(window, (float("-inf"), b""))
+            if self._monotonic() - read >= window.fresh_seconds:
                 body = read_history(store, window, now=self._clock()).model_dump_json().encode()
                 self._read[window] = (self._monotonic(), body)
         return body

@@ -149,14 +149,14 @@ def _newest(conditions: list[ColumnElement[bool]], limit: int) -> Subquery:
     )
 
 
-def _count(newest: Subquery, most: int | None) -> Select[Any]:
+def _count(newest: Subquery, newest_images: int | None) -> Select[Any]:
     """Count the images of each cell, only the newest `most` of each source if that is given."""
     table: Subquery = newest
     images: ColumnElement[int] = func.count()
-    if most is not None:
+    if newest_images is not None:
         rank = func.row_number().over(partition_by=newest.c.source, order_by=newest.c.record.desc())
         table = select(newest, rank.label("rank")).subquery()
-        images = func.count().filter(table.c.rank <= most)
+        images = func.count().filter(table.c.rank <= newest_images)
     cell = (table.c.source, table.c.expected, table.c.bin, table.c.reason)
     sums = (images.label("images"), func.count().label("read"), func.min(table.c.time).label("oldest"))
     return select(*cell, *sums).group_by(*cell)

@@ -33,16 +33,16 @@ def find_proxy(url: httpx.URL) -> httpx.Proxy | None:
     if not proxy or any(_is_listed(url, entry.strip().lower()) for entry in proxies.get("no", "").split(",")):
         return None
     try:
-        made = httpx.Proxy(proxy if "://" in proxy else f"http://{proxy}")
+        parsed = httpx.Proxy(proxy if "://" in proxy else f"http://{proxy}")
     except (httpx.InvalidURL, ValueError) as error:
         reason = single_line(str(error), _MAX_REASON)
         raise ValueError(f"the variable {name.upper()}_PROXY is not the URL of a proxy: {reason}") from None
-    if made.url.scheme.startswith("socks") and find_spec("socksio") is None:
+    if parsed.url.scheme.startswith("socks") and find_spec("socksio") is None:
         raise ValueError(
             f"the variable {name.upper()}_PROXY names a SOCKS proxy, for which httpx needs another package: "
             "pip install 'httpx[socks]', or list the host of the gate in NO_PROXY"
         )
-    return made
+    return parsed
 
 
 def describe_proxy(proxy: httpx.Proxy) -> str:

@@ -156,10 +156,10 @@ def make_parser(headers: Headers, limit: int) -> UploadParser:
     """
     if (single_header(headers, "Content-Encoding") or "identity").lower() != "identity":
         raise MalformedRequest("Content-Encoding is not supported here: send the body uncompressed")
-    given = single_header(headers, "Content-Type") or ""
-    if (name := repeated_parameter(given.encode("latin-1"))) is not None:
+    content_type = single_header(headers, "Content-Type") or ""
+    if (name := repeated_parameter(content_type.encode("latin-1"))) is not None:
         raise MalformedRequest(f"the Content-Type has {name[:40]!r} twice: send it once")
-    kind, options = parse_options_header(given)
+    kind, options = parse_options_header(content_type)
     match kind.decode("latin-1"):
         case "application/x-tar":
             return TarParser(limit)

@@ -110,9 +110,9 @@ class Inference:
         self.statistics.succeed(version, context.stages, seconds=ended - context.started, encoding=ended - encoding)
 
 
-def check_model(model: ServedModel, given: Mapping[str, str]) -> None:
+def check_model(model: ServedModel, requested: Mapping[str, str]) -> None:
     """Raise NotFound if `name` or `version`, where they are given, differ from the served model's."""
-    name, version = given.get("name") or model.name, given.get("version") or model.version
+    name, version = requested.get("name") or model.name, requested.get("version") or model.version
     if name != model.name:
         raise NotFound(f"unknown model {name[:64]!r}: {model.name!r} is served")
     if version != model.version:

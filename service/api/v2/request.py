@@ -111,17 +111,17 @@ def parse_request(
     return build_request(head, _cut(head.inputs, binary), model=model, read_shared=read_shared)
 
 
-def read_head(given: dict[str, Any], noted: NoteNames) -> InferenceHead:
+def read_head(members: dict[str, Any], noted: NoteNames) -> InferenceHead:
     """Validate the JSON part of a request; `noted` receives the caller's names before anything else is validated.
 
     Raises:
         MalformedRequest: the text names the member at fault.
     """
-    parameters = given.get("parameters")
+    parameters = members.get("parameters")
     source = parameters.get("source") if isinstance(parameters, dict) else None
-    names = {"id": given.get("id"), "source": source}
+    names = {"id": members.get("id"), "source": source}
     noted({name: value for name, value in names.items() if isinstance(value, str) and is_identity(value)})
-    return validate(InferenceHead, given)
+    return validate(InferenceHead, members)
 
 
 def build_request(
@@ -221,8 +221,8 @@ def _cut(inputs: Sequence[InputTensor], binary: memoryview) -> list[memoryview]:
     """Cut the bytes behind the JSON into those of each input."""
     parts = []
     position = 0
-    for given in inputs:
-        if (size := given.parameters.binary_data_size) is not None:
+    for tensor in inputs:
+        if (size := tensor.parameters.binary_data_size) is not None:
             parts.append(binary[position : position + size])
             position += size
     if position != len(binary):
@@ -236,17 +236,17 @@ def _read_tensors(
     inputs: Sequence[InputTensor], parts: Iterator[memoryview], read_shared: Callable[[SharedMemoryRange], bytes]
 ) -> dict[str, InputData]:
     tensors: dict[str, InputData] = {}
-    for given in inputs:
-        if given.name in tensors:
-            raise MalformedRequest(f"the input {given.name[:64]!r} is repeated: send it once")
+    for tensor in inputs:
+        if tensor.name in tensors:
+            raise MalformedRequest(f"the input {tensor.name[:64]!r} is repeated: send it once")
         data: list[Any] | memoryview
-        if (part := _shared_part(given.parameters)) is not None:
+        if (part := _shared_part(tensor.parameters)) is not None:
             data = memoryview(read_shared(part))
-        elif given.parameters.binary_data_size is not None:
+        elif tensor.parameters.binary_data_size is not None:
             data = next(parts)
         else:
-            data = given.data or []
-        tensors[given.name] = InputData(given.name, given.datatype, given.shape, data)
+            data = tensor.data or []
+        tensors[tensor.name] = InputData(tensor.name, tensor.datatype, tensor.shape, data)
     return tensors
 
 
