@@ -164,15 +164,15 @@ def _row_counts(store: FileStore, file: StoredFile) -> list[int]:
         return []
 
 
-def _image_column(schema: pa.Schema, asked: str | None) -> str:
+def _image_column(schema: pa.Schema, name: str | None) -> str:
     """Return the given column, the one named `image`, or the only column with bytes."""
     filled: list[str] = [field.name for field in schema if _holds_bytes(field.type)]
     # Without an image in a file its column has no type.
     empty: list[str] = [field.name for field in schema if _is_untyped(field.type)]
-    if asked is not None:
-        if asked not in [*filled, *empty]:
-            raise SourceError(f"the column {asked!r} holds no bytes; columns with bytes: {', '.join(filled) or 'none'}")
-        return asked
+    if name is not None:
+        if name not in [*filled, *empty]:
+            raise SourceError(f"the column {name!r} holds no bytes; columns with bytes: {', '.join(filled) or 'none'}")
+        return name
     if _IMAGE in [*filled, *empty]:
         return _IMAGE
     if len(filled or empty) == 1:

@@ -192,8 +192,8 @@ class InferenceService:
         return messages.SERVING if _holds(self._runtime.check_ready) else messages.NOT_SERVING
 
     async def _model_ready(self, call: Call) -> bytes:
-        asked = await self._read_small(call, messages.ModelReadyRequest)
-        is_ready = _holds(partial(self._check_model, asked)) and _holds(self._runtime.check_ready)
+        request = await self._read_small(call, messages.ModelReadyRequest)
+        is_ready = _holds(partial(self._check_model, request)) and _holds(self._runtime.check_ready)
         return messages.encode(messages.ModelReadyResponse(ready=is_ready))
 
     async def _server_metadata(self, _: Call) -> bytes:
@@ -203,8 +203,8 @@ class InferenceService:
         self._check_model(await self._read_small(call, messages.ModelMetadataRequest))
         return encode_model_metadata(self._inference.model)
 
-    def _check_model(self, asked: Any) -> None:
-        check_model(self._inference.model, {"name": asked.name, "version": asked.version})
+    def _check_model(self, request: Any) -> None:
+        check_model(self._inference.model, {"name": request.name, "version": request.version})
 
     async def _read_small(self, call: Call, kind: Any) -> Any:
         """Read a message of a few bytes, which needs no permit."""

@@ -177,11 +177,11 @@ class Supervisor:
 
     def _collect(self, asker: Slot, number: int, ask: bool) -> None:
         self._requests += 1
-        asked = [slot for slot in self._others(asker) if ask and slot.is_ready and self._can_take(slot)]
-        waiting = {slot.number for slot in asked}
+        polled = [slot for slot in self._others(asker) if ask and slot.is_ready and self._can_take(slot)]
+        waiting = {slot.number for slot in polled}
         deadline = self._clock() + ANSWER_SECONDS
         self._collections.append(_Collection(asker, number, self._requests, deadline, waiting))
-        for slot in asked:
+        for slot in polled:
             self._send(slot, Frame(Kind.REPORT, number_payload(self._requests)))
 
     def _finish_collections(self) -> None:

@@ -49,31 +49,31 @@ class Inference:
         context.permit.reserve(part.size)
         return self.regions.read(part)
 
-    def make_room(self, context: RequestContext, asked: InferenceRequest) -> None:
+    def make_room(self, context: RequestContext, request: InferenceRequest) -> None:
         """Admit what only the parsed request tells: timeout, number of images, shared memory of outputs.
 
         Raises:
             ServiceError: it cannot be answered in time, or a limit is reached.
         """
-        if asked.timeout is not None:
-            self.runtime.admission.check_wait(context.shorten(asked.timeout))
-        for wanted in asked.outputs:
+        if request.timeout is not None:
+            self.runtime.admission.check_wait(context.shorten(request.timeout))
+        for wanted in request.outputs:
             if wanted.shared:
                 self.regions.check(wanted.shared)
-        context.permit.take_images(asked.count - 1)
+        context.permit.take_images(request.count - 1)
 
-    async def decide(self, context: RequestContext, asked: InferenceRequest) -> list[ImageDecision]:
+    async def decide(self, context: RequestContext, request: InferenceRequest) -> list[ImageDecision]:
         """Decide about all images of a request.
 
         Raises:
             InvalidImage: an image cannot be judged; the text names its index.
             DeadlineExceeded: the deadline passed before they were scored.
         """
-        pipeline, images = self.runtime.pipeline, _name_images(asked)
-        if (pixels := asked.take_pixels()) is not None:
+        pipeline, images = self.runtime.pipeline, _name_images(request)
+        if (pixels := request.take_pixels()) is not None:
             return await pipeline.decide_pixels(context, pixels, images)
         decoded = await gather_or_cancel(
-            self._decode(context, index, file) for index, file in enumerate(asked.take_files())
+            self._decode(context, index, file) for index, file in enumerate(request.take_files())
         )
         return await pipeline.decide_decoded(context, decoded, images)
 
@@ -119,22 +119,22 @@ def check_model(model: ServedModel, requested: Mapping[str, str]) -> None:
         raise NotFound(f"version {version[:64]!r} of {name!r} is not served: version {model.version!r} is")
 
 
-def log_fields(asked: InferenceRequest, answers: Sequence[ImageDecision]) -> dict[str, str | int]:
+def log_fields(request: InferenceRequest, answers: Sequence[ImageDecision]) -> dict[str, str | int]:
     """Return the fields of an answered request's log line."""
     accepted = sum(answer.decision.action is Action.ACCEPT for answer in answers)
     fields: dict[str, str | int] = {"accept": accepted, "discard": len(answers) - accepted}
-    if asked.identity:
-        fields["id"] = asked.identity
+    if request.identity:
+        fields["id"] = request.identity
     return fields
 
 
-def _name_images(asked: InferenceRequest) -> list[ImageRequest]:
+def _name_images(request: InferenceRequest) -> list[ImageRequest]:
     """Return the recorded name of each image: the request's id, with an index if there are several."""
-    if not asked.identity:
-        return [ImageRequest(expected=expected, source=asked.source) for expected in asked.expected]
-    if asked.count == 1:
-        return [ImageRequest(asked.identity, asked.expected[0], asked.source)]
+    if not request.identity:
+        return [ImageRequest(expected=expected, source=request.source) for expected in request.expected]
+    if request.count == 1:
+        return [ImageRequest(request.identity, request.expected[0], request.source)]
     return [
-        ImageRequest(f"{asked.identity}.{index}", expected, asked.source)
-        for index, expected in enumerate(asked.expected)
+        ImageRequest(f"{request.identity}.{index}", expected, request.source)
+        for index, expected in enumerate(request.expected)
     ]
