@@ -9,6 +9,7 @@ All draws count by their weights. The evidence holds at any time, so certifying 
 import math
 from bisect import bisect_left
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 from pydantic import BaseModel, Field
@@ -68,6 +69,14 @@ class Recertificate(BaseModel):
     classes: dict[Label, ClassRecertificate]
 
 
+class _Tested(NamedTuple):
+    """A candidate edge, the images beyond it, and the evidence that their risk is below the target."""
+
+    edge: float
+    beyond: Draws
+    evidence: float
+
+
 def recertify(
     connection: Connection,
     served: ServedVersion,
@@ -112,13 +121,13 @@ def certify_label(
 ) -> ClassRecertificate:
     """Test the candidates of one label; `present` is the edge in use."""
     needed = 1 / (1 - confidence)
-    tested: list[tuple[float, Draws, float]] = []
+    tested: list[_Tested] = []
     for edge in _from_start(draws, label, present, target=target, needed=needed):
         beyond = _beyond(draws, label, edge)
-        tested.append((edge, beyond, beyond.below(target)))
-        if tested[-1][2] < needed:
+        tested.append(_Tested(edge, beyond, beyond.below(target)))
+        if tested[-1].evidence < needed:
             break
-    passed = [candidate for candidate in tested if candidate[2] >= needed]
+    passed = [candidate for candidate in tested if candidate.evidence >= needed]
     edge, beyond, evidence = (passed or tested)[-1]
     return ClassRecertificate(
         certified=bool(passed),
