@@ -10,7 +10,7 @@ from enum import Enum
 from common.sparse import ContentMap, Island, OldMap, Sparse, islands_of
 from common.tar_extended import EXTENDED, ExtendedHeaders
 from common.tar_headers import BLOCK, Header, TarError, hint_at, read_header
-from common.terminal import shown
+from common.terminal import quoted
 
 MAX_NAME_BYTES = 4096
 """Longest name of a member: the limit of Linux for paths."""
@@ -213,7 +213,7 @@ class TarReader:
         name = self._name((sparse and sparse.name) or (header.name if extended.name is None else extended.name))
         stored = header.size if extended.size is None else extended.size
         stored = 0 if header.kind in _WITHOUT_CONTENT else stored
-        self._place = f"in or after {shown(name)}"
+        self._place = f"in or after {quoted(name)}"
         # Old writers marked a folder by its name alone. A file with content is one whatever its name.
         is_folder = header.kind == _FOLDER or (header.kind in _REGULAR and name.endswith("/") and not stored)
         if is_folder or header.kind in _METADATA:

@@ -21,7 +21,7 @@ def printable(text: str) -> str:
     return _LONE_SURROGATE.sub(_escape, text)
 
 
-def shown(name: str) -> str:
+def quoted(name: str) -> str:
     """Return a name as errors quote it."""
     return repr(printable(name[:128]))
 
@@ -50,9 +50,9 @@ def say(*texts: object, error: bool = False, end: str = "\n") -> None:
         raise OSError(fault.errno, fault.strerror, "standard output") from fault
 
 
-def count(amount: int, one: str) -> str:
+def count(amount: int, noun: str) -> str:
     """Format as 1 image or 2,000 images."""
-    return f"{amount:,} {one if amount == 1 else one + 's'}"
+    return f"{amount:,} {noun if amount == 1 else noun + 's'}"
 
 
 def percent_up(bound: float, *, decimals: int = 2) -> float:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from common.tar import End, Member, MemberKind, TarReader
-from common.terminal import printable, shown
+from common.terminal import printable, quoted
 from gate.header import IMAGE_ENDINGS
 
 OTHER_ENDINGS = (".avif", ".bmp", ".gif", ".heic", ".heif", ".ico", ".jp2", ".jxl", ".tga", ".tif", ".tiff")
@@ -150,9 +150,9 @@ class ShardReader:
             rank = Rank.IMAGE
         if rank is None:
             rank = Rank.METADATA if _is_hidden(member.name) else Rank.OTHER
-        detail = f"{shown(member.name)} is {member.kind.value}"
+        detail = f"{quoted(member.name)} is {member.kind.value}"
         if member.kind is MemberKind.LINK:
-            detail += f" to {shown(member.target)}: write files, as `tar --dereference --hard-dereference` does"
+            detail += f" to {quoted(member.target)}: write files, as `tar --dereference --hard-dereference` does"
         key, ending = split_name(member.name)
         fate, settled = self._companions.classify(key, rank)
         return Unreadable(

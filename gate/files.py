@@ -133,7 +133,7 @@ def lock(handle: int, operation: int) -> None:
     _attempt(lambda: fcntl.flock(handle, operation), _WITHOUT_LOCKS)
 
 
-def refusal(folder: Path) -> str | None:
+def why_not_writable(folder: Path) -> str | None:
     """Return why no file can be written below `folder`, which may not exist yet; None if one can.
 
     Commands ask before they work for minutes or hours.

@@ -19,7 +19,7 @@ from pathlib import Path
 from gate.card import VERSION_PATTERN, Card
 from gate.default_models import MODEL_NAME, default_models
 from gate.errors import ModelError
-from gate.files import locked_folder, read_regular, refusal, set_mode, write_atomically
+from gate.files import locked_folder, read_regular, set_mode, why_not_writable, write_atomically
 
 GRAPH_FILE = "model.onnx"
 CARD_FILE = "card.json"
@@ -170,7 +170,7 @@ class ModelStore:
 
     def _check_place(self) -> None:
         """Refuse a place that is not a folder or read-only: minutes of work may precede the writing."""
-        if fault := refusal(self.folder):
+        if fault := why_not_writable(self.folder):
             raise ModelError(f"{fault}: name another folder of models")
 
     def add(self, model: Model) -> Path:
@@ -225,7 +225,9 @@ class ModelStore:
         if not past:
             others = [version for version in there if version != before]
             gone = f" except deleted ones ({', '.join(passed_over)})" if passed_over else ""
-            raise ModelError(f"{self.folder / HISTORY_FILE} names no version to go back to{gone}: {self._ask(others)}")
+            raise ModelError(
+                f"{self.folder / HISTORY_FILE} names no version to go back to{gone}: {self._suggest(others)}"
+            )
         return past, tuple(passed_over)
 
     def _go_back(self, version: str, past: list[str], history: list[str]) -> None:
@@ -258,7 +260,7 @@ class ModelStore:
     def _remedy(self) -> str:
         """Say how to come to a current version, as part of an error."""
         if versions := self.versions():
-            return self._ask(versions)
+            return self._suggest(versions)
         for folder in (self.folder.resolve().parent, self.folder.resolve().parent.parent):
             if folder.name == self.name and ModelStore(folder.parent, self.name).versions():
                 return f"the folder of models is {folder.parent}"
@@ -271,7 +273,7 @@ class ModelStore:
         except ModelError:
             return None
 
-    def _ask(self, versions: list[str]) -> str:
+    def _suggest(self, versions: list[str]) -> str:
         if not versions:
             return "there is no other version to promote"
         return f"promote one of {', '.join(versions)}: {self.promotion(versions[-1])}"

@@ -90,7 +90,7 @@ class Row:
         return Counts(accepted=1) if self.decision.action is Action.ACCEPT else Counts(discarded=1)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Shard:
     """The metadata of a shard: its unit, the unit's state, and the counts of its images.
 
@@ -202,9 +202,14 @@ class TableWriter:
     def finish(self, unit: WorkUnit, job: BulkJob) -> None:
         """Write the remaining rows and the metadata."""
         self._flush()
-        keys = job.score_key, job.decision_key
         shard = Shard(
-            *(unit.slot, unit.kind, unit.source, unit.fingerprint, *keys, self._may_pass),
+            slot=unit.slot,
+            kind=unit.kind,
+            source=unit.source,
+            fingerprint=unit.fingerprint,
+            score_key=job.score_key,
+            decision_key=job.decision_key,
+            may_pass=self._may_pass,
             counts=self.counts,
             cells=self.cells.counts,
         )

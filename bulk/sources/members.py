@@ -9,7 +9,7 @@ from bulk.job import Columns
 from bulk.sources.expected_json import is_json, read_expected, read_named_source, too_long
 from bulk.sources.sample import MAX_BYTES, PartReader, Sample, failing
 from common.tar import End
-from common.terminal import printable, shown
+from common.terminal import printable, quoted
 from common.webdataset import Fate, File, Rank, ShardEvent, Unreadable, distinct_path
 from gate import Label
 
@@ -113,7 +113,7 @@ class Samples:
     def _fault(self, file: File) -> RowError | None:
         """Return the error that the header alone shows, so that a decision does not depend on `whole`."""
         if file.size > MAX_BYTES:
-            text = f"{shown(file.name)} has {file.size:,} bytes: at most {MAX_BYTES:,} are read of a member"
+            text = f"{quoted(file.name)} has {file.size:,} bytes: at most {MAX_BYTES:,} are read of a member"
             return FileTooLarge(text)
         return too_long(file.size) if self._reads_json and is_json(file.ending) else None
 
@@ -194,8 +194,8 @@ class Samples:
                 raise member.body
         if self._whole and group.is_long:
             raise FileTooLarge(
-                f"the sample {shown(group.key)} has more than {_MAX_MEMBERS:,} members or {_MAX_SAMPLE_BYTES:,} bytes: "
-                "too much for --keep. Members whose names agree up to the first dot are one sample"
+                f"the sample {quoted(group.key)} has more than {_MAX_MEMBERS:,} members or {_MAX_SAMPLE_BYTES:,} "
+                "bytes: too much for --keep. Members whose names agree up to the first dot are one sample"
             )
 
     def _named(self, image: _SampleMember, group: _Group, parts: PartReader) -> tuple[Label | None, str | None]:

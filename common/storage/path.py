@@ -119,7 +119,7 @@ def require_place(path: AnyPath) -> None:
     """
     if not isinstance(path, Path):
         return
-    fault = f"{path} is a folder" if path.is_dir() else files.refusal(path.parent)
+    fault = f"{path} is a folder" if path.is_dir() else files.why_not_writable(path.parent)
     if fault:
         raise StorageError(f"{fault}: name another place for {path.name}")
 

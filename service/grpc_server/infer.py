@@ -51,7 +51,7 @@ class Inferrer:
             body.take(),
             model=model,
             read_shared=partial(self._inference.read_shared, context),
-            noted=call.note_names,
+            note_names=call.note_names,
         )
         self._inference.make_room(context, parsed)
         answers = await self._inference.decide(context, parsed)

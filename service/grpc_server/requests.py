@@ -46,7 +46,7 @@ def read_infer_request(
     *,
     model: ServedModel,
     read_shared: Callable[[SharedMemoryRange], bytes],
-    noted: NoteNames,
+    note_names: NoteNames,
 ) -> InferenceRequest:
     """Read a request; its pixels and files are views of `message`.
 
@@ -54,7 +54,7 @@ def read_infer_request(
         message: a `ModelInferRequest` as it was sent.
         model: that is served.
         read_shared: reads shared memory, or raises the reason why it cannot.
-        noted: receives the caller's names before anything else is validated.
+        note_names: receives the caller's names before anything else is validated.
 
     Raises:
         MalformedRequest, NotFound, BodyTooLarge: the text names the member at fault.
@@ -73,7 +73,7 @@ def read_infer_request(
     }
     if request.id:
         members["id"] = request.id
-    checked = read_head(members, noted)
+    checked = read_head(members, note_names)
     check_model(model, {"name": request.model_name, "version": request.model_version})
     return build_request(checked, parts, model=model, read_shared=read_shared)
 

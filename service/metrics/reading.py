@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import Metric
 from prometheus_client.samples import Sample
 
-from service.metrics.drift import Window
+from service.metrics.drift import DecisionWindow
 from service.metrics.merging import Merge, rule_of
 from service.metrics.snapshot import Distribution
 
@@ -44,10 +44,10 @@ class Reading:
     """
 
     families: dict[str, Family]
-    window: Window
+    window: DecisionWindow
 
     @classmethod
-    def of(cls, registry: CollectorRegistry, window: Window) -> "Reading":
+    def of(cls, registry: CollectorRegistry, window: DecisionWindow) -> "Reading":
         """Read the metrics of this process."""
         families = {each.name: _family(each.type, each.documentation, each.samples) for each in registry.collect()}
         return cls(families, window)
@@ -63,7 +63,7 @@ class Reading:
                 )
                 for name, kind, text, samples in families
             },
-            Window(*window),
+            DecisionWindow(*window),
         )
 
     def encode(self) -> bytes:

@@ -77,7 +77,7 @@ class Sampler(Repeated):
         self._note_version()
         tick = self._tick(read_counts(reading))
         self._history.add(tick, read_stages(reading))
-        self._scores.add(tick.counts.scores, of=self._runtime.runner.card.sha256)
+        self._scores.add(tick.counts.scores, model=self._runtime.runner.card.sha256)
 
     async def show(self) -> bytes:
         """Return the current state of all workers as JSON, computed at most once per second for all callers."""
@@ -95,7 +95,7 @@ class Sampler(Repeated):
         tick = self._tick(metrics.counts)
         card = self._runtime.runner.card
         settings = self._runtime.settings
-        scores = self._scores.add(tick.counts.scores, of=card.sha256)
+        scores = self._scores.add(tick.counts.scores, model=card.sha256)
         return Operations(
             time=tick.time,
             state=self._state(),

@@ -59,7 +59,7 @@ class InferEndpoint:
             _header_length(request),
             model=model,
             read_shared=partial(self._inference.read_shared, context),
-            noted=partial(_note_names, request),
+            note_names=partial(_note_names, request),
         )
         self._inference.make_room(context, parsed)
         with WhileConnected(request):

@@ -22,8 +22,9 @@ MAX_JSON_BYTES = 2 * 2**20
 NoteNames = Callable[[dict[str, str | int]], object]
 """Receives `id` and `source` of a request, as far as they are given and valid, for its log line."""
 
-_KEPT_BYTES = 1024  # Longest JSON part that is kept parsed: callers without ids send the same one with each tensor.
-_KEPT_HEADS = 64
+# Short JSON parts are cached in parsed form: callers without ids send the same one with each tensor.
+_CACHED_BYTES = 1024
+_CACHED_HEADS = 64
 
 _LABELS = {label.encode(): label for label in Label}
 
@@ -91,7 +92,7 @@ def parse_request(
     *,
     model: ServedModel,
     read_shared: Callable[[SharedMemoryRange], bytes],
-    noted: NoteNames = lambda _: None,
+    note_names: NoteNames = lambda _: None,
 ) -> InferenceRequest:
     """Read a request; the pixels of binary data are a view of `body`.
 
@@ -100,19 +101,19 @@ def parse_request(
         header_length: where the JSON ends, if not at the end.
         model: that is served.
         read_shared: reads shared memory, or raises the reason why it cannot.
-        noted: receives the caller's names before anything else is validated.
+        note_names: receives the caller's names before anything else is validated.
 
     Raises:
         MalformedRequest: the text names the member at fault.
         BodyTooLarge: it holds more images, or more JSON, than a request may.
     """
     text, binary = _split(body, header_length)
-    head = _read_text(text, noted)
+    head = _read_text(text, note_names)
     return build_request(head, _cut(head.inputs, binary), model=model, read_shared=read_shared)
 
 
-def read_head(members: dict[str, Any], noted: NoteNames) -> InferenceHead:
-    """Validate the JSON part of a request; `noted` receives the caller's names before anything else is validated.
+def read_head(members: dict[str, Any], note_names: NoteNames) -> InferenceHead:
+    """Validate the JSON part of a request; `note_names` receives the caller's names before anything else is validated.
 
     Raises:
         MalformedRequest: the text names the member at fault.
@@ -120,7 +121,7 @@ def read_head(members: dict[str, Any], noted: NoteNames) -> InferenceHead:
     parameters = members.get("parameters")
     source = parameters.get("source") if isinstance(parameters, dict) else None
     names = {"id": members.get("id"), "source": source}
-    noted({name: value for name, value in names.items() if isinstance(value, str) and is_identity(value)})
+    note_names({name: value for name, value in names.items() if isinstance(value, str) and is_identity(value)})
     return validate(InferenceHead, members)
 
 
@@ -162,20 +163,20 @@ def _split(body: bytes | bytearray, header_length: int | None) -> tuple[memoryvi
     return whole[:end], whole[end:]
 
 
-def _read_text(text: memoryview, noted: NoteNames) -> InferenceHead:
-    if len(text) > _KEPT_BYTES:
-        return read_head(_load(text), noted)
-    kept = bytes(text)
+def _read_text(text: memoryview, note_names: NoteNames) -> InferenceHead:
+    if len(text) > _CACHED_BYTES:
+        return read_head(_load(text), note_names)
+    key = bytes(text)
     try:
-        head = _read_kept(kept)
+        head = _read_cached(key)
     except MalformedRequest:
-        return read_head(_load(kept), noted)  # Raises again, after the names are noted.
-    noted({name: value for name, value in (("id", head.id), ("source", head.parameters.source)) if value})
+        return read_head(_load(key), note_names)  # Raises again, after the names are noted.
+    note_names({name: value for name, value in (("id", head.id), ("source", head.parameters.source)) if value})
     return head
 
 
-@lru_cache(_KEPT_HEADS)
-def _read_kept(text: bytes) -> InferenceHead:
+@lru_cache(_CACHED_HEADS)
+def _read_cached(text: bytes) -> InferenceHead:
     return validate(InferenceHead, _load(text))
 
 
