@@ -100,7 +100,7 @@ class TarReader:
         self._limit = limit
         self._step: _Step = self._header
         self._need = BLOCK
-        self._kept = bytearray()
+        self._buffer = bytearray()
         self._extended = ExtendedHeaders()
         self._head: Header | None = None
         self._content = _Content(0, iter(()), 0)
@@ -132,9 +132,9 @@ class TarReader:
             TarError: the archive is incomplete.
         """
         if not self._is_ended:
-            hint = hint_at(bytes(self._kept)) if self._is_first else ""
+            hint = hint_at(bytes(self._buffer)) if self._is_first else ""
             raise TarError(f"the archive ends {self._place}, without the two empty blocks of its end{hint}")
-        if any(self._kept):
+        if any(self._buffer):
             raise self._follows()
         self._end_zeros(self._length)
         if self._hole:
@@ -148,11 +148,11 @@ class TarReader:
 
     def _complete(self, piece: memoryview) -> bytes | None:
         """Return the expected bytes once all of them have arrived, otherwise None."""
-        self._kept += piece
+        self._buffer += piece
         if self._need:
             return None
-        whole = bytes(self._kept)
-        self._kept.clear()
+        whole = bytes(self._buffer)
+        self._buffer.clear()
         return whole
 
     def _header(self, piece: memoryview) -> Iterator[TarEvent]:

@@ -113,10 +113,10 @@ def _describe(certificate: "Recertificate") -> list[str]:
     lines = [f"model {certificate.version}{whose}, confidence {certificate.confidence} for each label"]
     lines += [f"{label.value:11} {_outcome(label, each)}" for label, each in certificate.classes.items()]
     lines.append(f"band: LENSGATE_BAND_LOW={certificate.band.low} LENSGATE_BAND_HIGH={certificate.band.high}")
-    return [*lines, _use(certificate)]
+    return [*lines, _next_step(certificate)]
 
 
-def _use(certificate: "Recertificate") -> str:
+def _next_step(certificate: "Recertificate") -> str:
     if certificate.source:
         return "not in force: a band holds for all images, so --export takes none of a single source"
     if not any(each.certified for each in certificate.classes.values()):

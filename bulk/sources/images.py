@@ -28,7 +28,7 @@ def image_units(files: FileListing, source: str) -> Iterator[WorkUnit]:
         # The first unit's identity does not depend on its first file: a later file may sort before it.
         start = _relative(group[0].title, root) if number else ""
         slot = slot_name("images", start or root.rpartition("/")[2], source, start)
-        yield WorkUnit("images", source, root, slot, group, images=len(group))
+        yield WorkUnit(kind="images", source=source, root=root, slot=slot, files=group, images=len(group))
 
 
 def read_images(unit: WorkUnit, store: FileStore) -> Iterator[Sample]:

@@ -38,7 +38,9 @@ def row_units(files: FileListing, source: str) -> Iterator[WorkUnit]:
         for number, rows in enumerate(counts or [0]):
             slot = slot_name("parquet", f"{title}-{number:04d}", files.store.name(file.path), str(number))
             group = number if counts else None
-            yield WorkUnit("parquet", source, root, slot, (file,), row_group=group, images=rows)
+            yield WorkUnit(
+                kind="parquet", source=source, root=root, slot=slot, files=(file,), row_group=group, images=rows
+            )
 
 
 def read_rows(unit: WorkUnit, store: FileStore, columns: Columns) -> Iterator[Sample]:

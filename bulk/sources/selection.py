@@ -85,7 +85,8 @@ def fault_units(faults: list[StoredFile], kind: SourceKind, source: str, root: s
     for number, start in enumerate(range(0, len(faults), _MAX_ROWS)):
         slot = slot_name(kind, f"unreadable-{number:04d}", source, "unreadable", str(number))
         files = tuple(faults[start : start + _MAX_ROWS])
-        yield WorkUnit(kind, source, root, slot, files, images=len(files) if kind != "webdataset" else 0)
+        rows = len(files) if kind != "webdataset" else 0
+        yield WorkUnit(kind=kind, source=source, root=root, slot=slot, files=files, images=rows)
 
 
 def read_faults(unit: WorkUnit, store: FileStore) -> Iterator[Sample]:

@@ -21,7 +21,8 @@ def tar_units(files: FileListing, source: str) -> Iterator[WorkUnit]:
     root = files.root
     for file in files:
         title = split_name(file.title.removeprefix(root))[0]
-        yield WorkUnit("webdataset", source, root, slot_name("webdataset", title, files.store.name(file.path)), (file,))
+        slot = slot_name("webdataset", title, files.store.name(file.path))
+        yield WorkUnit(kind="webdataset", source=source, root=root, slot=slot, files=(file,))
 
 
 def read_tar(unit: WorkUnit, store: FileStore, columns: Columns, *, whole: bool) -> Iterator[Sample]:

@@ -139,7 +139,7 @@ def _find_kind(files: SourceFiles, url: str, outputs: Mapping[str, SourceKind]) 
             break
     present = present or written
     if not present:
-        raise SourceError(_nothing(files, url, ignored))
+        raise SourceError(_explain_empty(files, url, ignored))
     if len(present) > 1:
         raise SourceError(f"{url} holds {' and '.join(sorted(present))}: select one with --format")
     return present.pop()
@@ -149,7 +149,7 @@ def _kinds_of(name: str) -> set[SourceKind]:
     return {kind for kind, endings in _ENDINGS.items() if name.lower().endswith(endings)}
 
 
-def _nothing(files: SourceFiles, url: str, ignored: Ignored) -> str:
+def _explain_empty(files: SourceFiles, url: str, ignored: Ignored) -> str:
     """Say that no image was found, and what counts as one."""
     endings = " ".join(itertools.chain(*_ENDINGS.values()))
     if files.form == "file":

@@ -79,7 +79,8 @@ def test_units_are_counted_beside_the_run() -> None:
 
     def units() -> Iterator[WorkUnit]:
         for number in range(5):
-            yield WorkUnit("images", "s", "s", str(number), (StoredFile("x", 1, ""),), images=3)
+            files = (StoredFile("x", 1, ""),)
+            yield WorkUnit(kind="images", source="s", root="s", slot=str(number), files=files, images=3)
         all_counted.set()
 
     with Survey(units(), progress):

@@ -73,7 +73,8 @@ def by_bulk(data: bytes, folder: Path, *, column: str | None = None, name: str =
     path = folder / name
     path.write_bytes(data)
     store, found = locate(str(path), {})
-    unit = WorkUnit("webdataset", str(folder), str(folder), "x", (StoredFile(found, len(data), ""),))
+    files = (StoredFile(found, len(data), ""),)
+    unit = WorkUnit(kind="webdataset", source=str(folder), root=str(folder), slot="x", files=files)
     rows: list[Verdict] = []
     for sample in read_tar(unit, store, Columns(expected=column), whole=False):
         try:
