@@ -40,8 +40,8 @@ from service.review.metrics import ReviewMetrics
 from service.review.refresh import ReviewRefresh
 from service.review.routes import make_review_routes
 from service.review.served_version import ServedVersion
+from service.review.source_routes import make_source_routes
 from service.review.source_watch import SourceWatch
-from service.review.sources import make_source_routes
 from service.runtime import Runtime
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from sqlalchemy.exc import TimeoutError as NoConnection
 from sqlalchemy.types import TypeEngine
 
 from gate.extras import how_to_install
-from service.errors import RecordsUnavailable, SettingsError
+from service.errors import NotFound, RecordsUnavailable, SettingsError
 from service.records import sqlite
 from service.records.migrations import prepare_schema
 
@@ -118,6 +118,17 @@ class Store:
             connection.exec_driver_sql("BEGIN IMMEDIATE")
         else:
             connection.execute(select(func.pg_advisory_xact_lock(_LOCK_KEY)))
+
+
+def require_store(store: Store | None) -> Store:
+    """Return the store.
+
+    Raises:
+        NotFound: records are off.
+    """
+    if store is None:
+        raise NotFound("records are off: set LENSGATE_RECORDS_URL and restart")
+    return store
 
 
 def insert_into(connection: Connection, table: Table) -> Any:

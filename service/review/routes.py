@@ -14,9 +14,8 @@ from service.http.openapi import describe_problems
 from service.http.responses import json_response
 from service.ids import Source
 from service.records.query import NO_FILTERS, Filters, RecordId
-from service.records.routes import require_store
 from service.records.serialization import Record, show_time
-from service.records.store import Store
+from service.records.store import Store, require_store
 from service.records.tables import Verdict
 from service.review.exports import Ids, write_corrections, write_dataset
 from service.review.metrics import ReviewMetrics

@@ -1,25 +1,20 @@
-"""`GET /v1/sources` and its alert: the outcomes of recorded decisions by source."""
+"""Recorded decisions counted by source, for the report and for its alert."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Self
 
-from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from sqlalchemy import ColumnElement, Select, Subquery, case, func, literal, select
 
 from common.source_report import BINS, EDGES, Cell, Comparison, compare_sources
 from gate import Label, Reason
-from service.errors import MalformedRequest, NotFound, RecordsUnavailable
-from service.http.openapi import describe_problems
 from service.records.query import Filters, utc
-from service.records.routes import require_store
 from service.records.store import Store
 from service.records.tables import decisions, storable_text
 from service.review.served_version import ServedVersion
-from service.shared_computation import SharedComputation
 
 MAX_ROWS = 100_000
 """Limit of decisions that one report reads: the newest of its window."""
@@ -63,23 +58,6 @@ class SourceReport(Comparison):
     until: datetime
     version: str
     is_complete: bool = Field(description=f"False if the window has {MAX_ROWS:,} decisions or more: the newest count")
-
-
-def make_source_routes(store: Store | None, *, served: Callable[[], ServedVersion]) -> APIRouter:
-    """Make the route; without a store it responds with 404 and the reason."""
-    router = APIRouter(responses=describe_problems([MalformedRequest, NotFound, RecordsUnavailable]))
-    # Each takes up to seconds of a core.
-    reports: SharedComputation[str] = SharedComputation()
-
-    @router.get(
-        "/v1/sources", response_model=SourceReport, summary="Compare the sources of images by outcome, over a window"
-    )
-    async def sources(query: Annotated[SourceQuery, Query()]) -> Response:
-        kept = require_store(store)
-        report = await reports.get(query, lambda: read_sources(kept, query, served()).model_dump_json())
-        return Response(report, media_type="application/json")
-
-    return router
 
 
 def read_sources(store: Store, query: SourceQuery, served: ServedVersion, *, max_rows: int = MAX_ROWS) -> SourceReport:
@@ -149,14 +127,13 @@ def _newest(conditions: list[ColumnElement[bool]], limit: int) -> Subquery:
     )
 
 
-def _count(newest: Subquery, newest_images: int | None) -> Select[Any]:
-    """Count the images of each cell, only the newest `most` of each source if that is given."""
-    table: Subquery = newest
+def _count(table: Subquery, newest: int | None) -> Select[Any]:
+    """Count the images of each cell, only the `newest` of each source if that is given."""
     images: ColumnElement[int] = func.count()
-    if newest_images is not None:
-        rank = func.row_number().over(partition_by=newest.c.source, order_by=newest.c.record.desc())
-        table = select(newest, rank.label("rank")).subquery()
-        images = func.count().filter(table.c.rank <= newest_images)
+    if newest is not None:
+        rank = func.row_number().over(partition_by=table.c.source, order_by=table.c.record.desc())
+        table = select(table, rank.label("rank")).subquery()
+        images = func.count().filter(table.c.rank <= newest)
     cell = (table.c.source, table.c.expected, table.c.bin, table.c.reason)
     sums = (images.label("images"), func.count().label("read"), func.min(table.c.time).label("oldest"))
     return select(*cell, *sums).group_by(*cell)
