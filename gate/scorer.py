@@ -74,7 +74,7 @@ class Scorer:
             self._session = _open_session(model.graph, device, begun)
             provider = self.provider
             self._binds = provider == CUDA if io_binding is None else io_binding
-            self._most_images = _CPU_IMAGES if provider == CPU else None
+            self._images_per_run = _CPU_IMAGES if provider == CPU else None
             self._outputs = [output.name for output in self._session.get_outputs()]
             self._batch_sizes: tuple[int, ...] = ()
             self._check_graph(model)
@@ -137,7 +137,7 @@ class Scorer:
     def _run(self, images: Pixels) -> list[NDArray[np.float32]]:
         options = self._limit and self._limit.run_options
         if not self._binds:
-            step = (None if self._batch_sizes else self._most_images) or len(images)
+            step = (None if self._batch_sizes else self._images_per_run) or len(images)
             parts = (images[first : first + step] for first in range(0, len(images), step))
             answers = [self._session.run(self._outputs, {"image": part}, options) for part in parts]
             return [np.concatenate(values) for values in zip(*answers, strict=True)] if len(answers) > 1 else answers[0]

@@ -195,7 +195,12 @@ class Supervisor:
         if late := collection.waiting:
             log.warning("workers did not report their metrics in time: %s", ", ".join(map(str, sorted(late))))
         readings = [
-            WorkerReading(slot.number, slot.is_alive and slot.is_ready, slot.number not in late, slot.reading)
+            WorkerReading(
+                number=slot.number,
+                is_alive=slot.is_alive and slot.is_ready,
+                has_answered=slot.number not in late,
+                data=slot.reading,
+            )
             for slot in self._others(collection.asker)
         ]
         payload = Collected(self._restarts, readings).encode()

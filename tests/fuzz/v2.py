@@ -26,7 +26,13 @@ WORDS = (
     *(b"binary_data", b"binary_data_output", b"classification", b"sequence_id", b"decision", b"novelty"),
     *(b"shared_memory_region", b"shared_memory_byte_size", b"shared_memory_offset", b"[1, 4, 4, 3]", b"1e999", b"null"),
 )
-MODEL = ServedModel("glasses", "2", EDGE, ("glasses_probability", "novelty", "decision", "reason"), MAX_IMAGES)
+MODEL = ServedModel(
+    name="glasses",
+    version="2",
+    size=EDGE,
+    outputs=("glasses_probability", "novelty", "decision", "reason"),
+    max_images=MAX_IMAGES,
+)
 _ENGINE: Any = None
 """The bytes of an answer do not tell which encoder made it."""
 

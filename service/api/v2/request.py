@@ -29,7 +29,7 @@ _CACHED_HEADS = 64
 _LABELS = {label.encode(): label for label in Label}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ServedModel:
     """The served model and the maximum number of images per request."""
 

@@ -33,7 +33,7 @@ from tests.support.servers import Running, running_service, wait_until
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
 EXHAUSTED = grpc.StatusCode.RESOURCE_EXHAUSTED
 BYTES = EDGE * EDGE * 3
-SERVED = ServedModel("glasses", "1", EDGE, ("glasses_probability", "decision"), 8)
+SERVED = ServedModel(name="glasses", version="1", size=EDGE, outputs=("glasses_probability", "decision"), max_images=8)
 
 
 @pytest.fixture(scope="module")

@@ -19,8 +19,12 @@ from service.api.v2.response import encode_answer
 from service.errors import BodyTooLarge, MalformedRequest, ServiceError
 from service.inference.request_context import ImageDecision
 
-MODEL = ServedModel("glasses", "2", 4, ("glasses_probability", "novelty", "decision", "reason"), 8)
-PLAIN = ServedModel("glasses", "1", 4, ("glasses_probability", "decision", "reason"), 8)
+MODEL = ServedModel(
+    name="glasses", version="2", size=4, outputs=("glasses_probability", "novelty", "decision", "reason"), max_images=8
+)
+PLAIN = ServedModel(
+    name="glasses", version="1", size=4, outputs=("glasses_probability", "decision", "reason"), max_images=8
+)
 
 
 def no_shared_memory(_: SharedMemoryRange) -> bytes:
@@ -70,7 +74,7 @@ PIXELS = bytes(range(96))
 
 @pytest.mark.parametrize("edge", [64, 192])
 def test_a_size_the_model_cannot_use_is_told_the_sizes_it_can(edge: int) -> None:
-    larger = ServedModel("glasses", "3", 128, MODEL.outputs, 8)
+    larger = ServedModel(name="glasses", version="3", size=128, outputs=MODEL.outputs, max_images=8)
     with pytest.raises(MalformedRequest, match=r"multiple of the model's 128 \(128, 256, 384, ...\), not \[1, "):
         parse({"inputs": [image(1, edge)]}, bytes(edge * edge * 3), model=larger)
     assert parse({"inputs": [image(1, 256)]}, bytes(256 * 256 * 3), model=larger).count == 1

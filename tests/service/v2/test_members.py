@@ -13,7 +13,9 @@ from gate import Label
 from service.api.v2.request import InferenceRequest, ServedModel, parse_request
 from service.errors import MalformedRequest
 
-MODEL = ServedModel("glasses", "1", 4, ("glasses_probability", "decision", "reason"), 8)
+MODEL = ServedModel(
+    name="glasses", version="1", size=4, outputs=("glasses_probability", "decision", "reason"), max_images=8
+)
 PIXELS = np.zeros((1, 4, 4, 3), np.uint8).tobytes()
 IMAGE = {"name": "image", "datatype": "UINT8", "shape": [1, 4, 4, 3], "parameters": {"binary_data_size": 48}}
 
