@@ -84,7 +84,8 @@ class DecodePool:
         self.on_end = on_end
         self._clock = clock
         self._mean = RunningMean()
-        self._busy = 0
+        self.busy = 0
+        """Tasks that have not ended as far as the event loop knows, including those whose caller has left."""
         self._is_open = False
         self._tasks: SimpleQueue[_Task[Any, Any] | None] = SimpleQueue()
 
@@ -95,18 +96,13 @@ class DecodePool:
             threading.Thread(target=self._run_tasks, name=f"decode-{number}", daemon=True).start()
 
     @property
-    def busy(self) -> int:
-        """Tasks that have not ended as far as the event loop knows, including those whose caller has left."""
-        return self._busy
-
-    @property
     def queued(self) -> int:
         """Tasks that wait for a thread."""
-        return max(0, self._busy - self.threads)
+        return max(0, self.busy - self.threads)
 
     def predicted_wait(self) -> float:
         """Seconds until an image that arrives now is decoded."""
-        return self._busy * self._mean.value / self.threads
+        return self.busy * self._mean.value / self.threads
 
     def backlog(self) -> float:
         """Seconds that all threads together need for the queued tasks."""
@@ -126,7 +122,7 @@ class DecodePool:
             raise NotReady("the decode threads do not run: this replica makes no further decisions")
         loop = asyncio.get_running_loop()
         task = _Task(work, payload, self._clock(), deadline, loop, Payload(loop.create_future()))
-        self._busy += 1
+        self.busy += 1
         self._tasks.put(task)
         try:
             return await task.future.data
@@ -146,7 +142,7 @@ class DecodePool:
             self._tasks.put(None)
 
     def _leave(self) -> None:
-        self._busy -= 1
+        self.busy -= 1
         self.on_end()
 
     def _run_tasks(self) -> None:
