@@ -123,7 +123,9 @@ class ModelStore:
             fault = "is incomplete" if isinstance(error, FileNotFoundError) else "cannot be read"
             raise ModelError(f"model {self.name!r} version {version!r} {fault}: {error}") from error
         if (card.name, card.version) != (self.name, version):
-            raise ModelError(f"the card in {folder} is of model {card.name!r} version {card.version!r}")
+            raise ModelError(
+                f"the card in {folder} is of model {card.name!r} version {card.version!r}: restore its own"
+            )
         if hashlib.sha256(graph).hexdigest() != card.sha256:
             raise ModelError(f"{folder / GRAPH_FILE} is not the file that its card describes: the hashes differ")
         return Model(card, graph)

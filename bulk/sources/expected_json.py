@@ -44,7 +44,7 @@ def read_expected(column: str, ending: str, members: Mapping[str, Sequence[bytes
             f"the image has no .json with {column!r}: the members of a sample must be consecutive in the tar"
         )
     if len(bodies) > 1:
-        raise InvalidExpected("the sample has more than one .json")
+        raise InvalidExpected("the sample has more than one .json: keep the one with the label")
     if isinstance(bodies[0], RowError):
         raise bodies[0]
     fields = _parse(bodies[0] or b"", column)

@@ -146,7 +146,7 @@ def _read_headers(scope: Scope) -> _Headers:
         elif name == b"cookie":  # HTTP/2 may split it, and a proxy may forward the parts.
             headers[name] += f"; {text}"
         else:
-            raise MalformedRequest(f"the header {name.decode()} appears twice")
+            raise MalformedRequest(f"the header {name.decode()} appears twice: send it once")
     return _Headers(
         headers.get(b"authorization"),
         headers.get(b"cookie", ""),

@@ -118,7 +118,7 @@ def _check_unique(values: list[str], what: str) -> None:
     seen: set[str] = set()
     for place, value in enumerate(values, 1):
         if value in seen:
-            raise SettingsError(f"{what} of token {place} is a duplicate")
+            raise SettingsError(f"{what} of token {place} is a duplicate: each token needs its own")
         seen.add(value)
 
 

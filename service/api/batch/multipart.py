@@ -95,7 +95,7 @@ class FormParser:
     def close(self) -> None:
         """See `UploadParser`."""
         if not self._is_complete:
-            raise MalformedRequest(f"the form ends {self._place}, without its closing boundary")
+            raise MalformedRequest(f"the form ends {self._place}, without its closing boundary: send the rest too")
 
     def _describe(self, error: MultipartParseError) -> MalformedRequest:
         if self._has_begun:
