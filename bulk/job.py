@@ -14,7 +14,7 @@ LAYOUT = "1"
 """Part of every key: shards from a version with another layout are written again."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Columns:
     """Column names in a shard; None selects the default.
 

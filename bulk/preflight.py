@@ -2,7 +2,7 @@
 
 from bulk.errors import SourceError, UsageError
 from bulk.job import BulkJob, Columns
-from bulk.sources.files import Files
+from bulk.sources.files import SourceFiles
 from bulk.sources.rows import check_columns
 from bulk.sources.source import Source
 from common.storage import locate
@@ -44,7 +44,7 @@ def _check_columns(source: Source, columns: Columns) -> None:
             return  # The worker writes this error into the table.
 
 
-def _reads(files: Files, url: str, job: BulkJob) -> bool:
+def _reads(files: SourceFiles, url: str, job: BulkJob) -> bool:
     store, path = locate(url, job.storage_options)
     # The same path in another store is another file.
     return store.name(path) == files.store.name(path) and files.would_read(path)

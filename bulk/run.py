@@ -1,16 +1,16 @@
 """A run: compare SRC with DST, hand the units that are missing or stale to an engine, and add up the counts."""
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 
-from bulk.engines.engine import Engine
+from bulk.engines.engine import Engine, Watch
 from bulk.errors import SourceError
 from bulk.job import BulkJob
 from bulk.output.destination import Destination
-from bulk.output.tally import Tally
+from bulk.output.tally import Tally, UnitResult
 from bulk.progress import Progress, Survey
-from bulk.sources.ignored import Ignored, describe
+from bulk.sources.ignored import Ignored, describe_ignored
 from bulk.sources.source import Source
 from bulk.summary import Summary
 from bulk.work_unit import WorkUnit
@@ -32,31 +32,45 @@ def run(source: Source, job: BulkJob, make_engine: Callable[[], Engine], *, prog
     tally, ignored = Tally(), Ignored()
     with Destination.opened(job) as destination, Survey(source.units(), progress):
         todo = _todo(source.units(ignored), destination, tally, progress)
-        first = next(todo, None)
-        if first is not None:
-            units = itertools.chain([first], todo)
-            with closing(make_engine().run(units, job, destination.score_cache(), watch=progress.judged)) as results:
-                for result in results:
-                    destination.finish(result)
-                    tally.finish(result)
-                    progress.finished()
+        with closing(_results(todo, job, destination, make_engine=make_engine, watch=progress.judged)) as results:
+            for result in results:
+                destination.finish(result)
+                tally.finish(result)
+                progress.finished()
         if not tally.slots:
-            there = f" ({describe(ignored.counts)})" if ignored.counts else ""
+            there = f" ({describe_ignored(ignored.counts)})" if ignored.counts else ""
             raise SourceError(f"{source.url} holds no {source.kind}{there}")
         swept = destination.sweep(source, tally.slots, unlisted=ignored.unlisted)
         failures, strays = destination.failures(), destination.strays()
     return Summary(
-        tally.sources,
-        tally.skipped,
-        tally.reused,
-        swept.removed,
-        progress.seconds,
+        sources=tally.sources,
+        skipped=tally.skipped,
+        reused=tally.reused,
+        removed=swept.removed,
+        seconds=progress.seconds,
         ignored=ignored.counts,
         held_back=swept.held_back,
         cells=tally.cells.counts,
         failures=failures,
         strays=strays,
     )
+
+
+def _results(
+    units: Iterator[WorkUnit],
+    job: BulkJob,
+    destination: Destination,
+    *,
+    make_engine: Callable[[], Engine],
+    watch: Watch,
+) -> Generator[UnitResult, None, None]:
+    """Yield the results of the units; the engine is made only if there is one, since Ray takes seconds to start."""
+    first = next(units, None)
+    if first is None:
+        return
+    units = itertools.chain([first], units)
+    with closing(make_engine().run(units, job, destination.score_cache(), watch=watch)) as results:
+        yield from results
 
 
 def _todo(units: Iterator[WorkUnit], destination: Destination, tally: Tally, progress: Progress) -> Iterator[WorkUnit]:

@@ -130,7 +130,9 @@ class Settings(BaseModel):
             band = model.card.band.changed(self.band_low, self.band_high)
         except ValueError as error:
             raise UsageError(f"--band-low and --band-high over the model's card: {error}") from error
-        columns = Columns(self.image_column, self.id_column, self.expected_column, self.source_column)
+        columns = Columns(
+            image=self.image_column, id=self.id_column, expected=self.expected_column, source=self.source_column
+        )
         return BulkJob(
             model,
             band,

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 
 from bulk.output.failures import Failure
 from bulk.output.tally import Counts
-from bulk.sources.ignored import describe
+from bulk.sources.ignored import describe_ignored
 from common.source_report import Cell, Comparison, compare_sources
 from common.terminal import escape_controls
 
@@ -15,7 +15,7 @@ _MAX_LINES = 20
 _OUTCOMES = ("accepted", "uncertain", "contradicted", "unfamiliar")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
     """Counts of all images of SRC, including those judged by earlier runs, and the work of this run.
 
@@ -91,7 +91,7 @@ class Summary:
     def warnings(self) -> Iterator[str]:
         """Yield caveats: ignored files, shards that could not be checked, and tars of no shard."""
         if self.ignored:
-            yield describe(self.ignored)
+            yield describe_ignored(self.ignored)
         if self.held_back:
             yield f"{self.held_back:,} shards could not be checked and were kept: their folder cannot be listed"
         if self.strays:
@@ -119,12 +119,12 @@ class Summary:
 
     def _comparison(self) -> Iterator[str]:
         """Yield a line for each named source, and what is worse about a broken one."""
-        for one in self.compare().sources:
-            name = "further sources" if one.source is None else escape_controls(one.source)
-            if one.source not in self.sources:
-                shares = (f"{getattr(one, outcome).ratio:.1%} {outcome}" for outcome in _OUTCOMES)
-                yield f"{name}: {one.images:,} images, {', '.join(shares)}"
-            for each in one.differences if one.is_broken else ():
+        for outcomes in self.compare().sources:
+            name = "further sources" if outcomes.source is None else escape_controls(outcomes.source)
+            if outcomes.source not in self.sources:
+                shares = (f"{getattr(outcomes, outcome).ratio:.1%} {outcome}" for outcome in _OUTCOMES)
+                yield f"{name}: {outcomes.images:,} images, {', '.join(shares)}"
+            for each in outcomes.differences if outcomes.is_broken else ():
                 expected = f", expected {each.expected}" if each.expected else ""
                 outcome = each.reason or "discarded"
                 yield f"{name} differs: {outcome} {each.ratio:.1%}, others {each.others_ratio:.1%}{expected}"

@@ -11,7 +11,7 @@ from common.storage import StoredFile
 SourceKind = Literal["images", "webdataset", "parquet"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WorkUnit:
     """A few hundred files of a folder, one tar, or one row group of a Parquet file.
 

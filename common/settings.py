@@ -44,10 +44,10 @@ def load_settings(
         Exception: made by `error`, if a value is invalid; the text names each key as it was given.
     """
     read = {field: environment.get(variable, "").strip() for field, variable in variables.items()}
-    given = {field: value for field, value in read.items() if value}
+    texts = {field: value for field, value in read.items() if value}
     chosen = {field: value for field, value in flags.items() if value is not None}
     try:
-        return model(**{**given, **chosen})
+        return model(**{**texts, **chosen})
     except ValidationError as invalid:
         names = {field: flag(field, positional) for field in model.model_fields}
         names |= {field: variable for field, variable in variables.items() if field not in chosen}

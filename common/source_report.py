@@ -126,20 +126,20 @@ def compare_sources(counts: Mapping[Cell, int], *, limit: int) -> Comparison:
     for cell, count in counts.items():
         if cell.source in cells:
             cells[cell.source][cell] += count
-    found = [_describe(source, cells[source], differences.get(source)) for source in shown]
+    outcomes = [_describe(source, cells[source], differences.get(source)) for source in shown]
     return Comparison(
         images=images.total(),
         source_count=len(images),
         tests=tests,
         level=LEVEL,
-        sources=sorted(found, key=lambda one: not one.is_broken),
+        sources=sorted(outcomes, key=lambda outcome: not outcome.is_broken),
     )
 
 
 def find_broken(counts: Mapping[Cell, int], *, limit: int) -> set[str | None]:
     """Return the sources that `compare_sources` reports as broken, without describing any."""
     differences, _ = _compare(counts, _largest(_count_images(counts), limit))
-    return {source for source, found in differences.items() if _is_broken(found)}
+    return {source for source, differing in differences.items() if _is_broken(differing)}
 
 
 def bin_of(probability: float) -> int:
@@ -199,27 +199,26 @@ def _compare(
 ) -> tuple[dict[str | None, list[Difference]], int]:
     """Return the significant differences of each source that was compared, and the number of tests."""
     margins = _Margins(counts)
-    found = [(source, test) for source in sources for test in margins.test(source)]
-    compared: dict[str | None, list[Difference]] = {source: [] for source, _ in found}
-    adjusted = holm([test.p_value for _, test in found])
-    for (source, test), p_value in zip(found, adjusted, strict=True):
+    tests = [(source, test) for source in sources for test in margins.test(source)]
+    compared: dict[str | None, list[Difference]] = {source: [] for source, _ in tests}
+    adjusted = holm([test.p_value for _, test in tests])
+    for (source, test), p_value in zip(tests, adjusted, strict=True):
         if p_value <= LEVEL:
             compared[source].append(test.model_copy(update={"p_value": p_value}))
-    return compared, len(found)
+    return compared, len(tests)
 
 
-def _is_broken(found: Iterable[Difference]) -> bool:
-    return any(each.ratio - each.others_ratio >= MARGIN for each in found)
+def _is_broken(differences: Iterable[Difference]) -> bool:
+    return any(each.ratio - each.others_ratio >= MARGIN for each in differences)
 
 
 def _describe(source: str | None, cells: Mapping[Cell, int], differences: list[Difference] | None) -> SourceOutcomes:
-    found = differences or []
     return SourceOutcomes(
         **_outcomes(cells),
         source=source,
         is_compared=differences is not None,
-        is_broken=_is_broken(found),
-        differences=found,
+        is_broken=_is_broken(differences or []),
+        differences=differences or [],
         expected=list(_by_expected(cells)),
     )
 

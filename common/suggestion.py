@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Collection
 
 
-def did_you_mean(given: str, known: Collection[str]) -> str:
-    """Return `: did you mean X?` with the known name that is most like `given`, or an empty text."""
-    nearest = difflib.get_close_matches(given, known, n=1)
+def did_you_mean(name: str, known: Collection[str]) -> str:
+    """Return `: did you mean X?` with the known name that is most like `name`, or an empty text."""
+    nearest = difflib.get_close_matches(name, known, n=1)
     return f": did you mean {nearest[0]}?" if nearest else ""

@@ -10,7 +10,7 @@ from enum import Enum
 from common.sparse import ContentMap, Island, OldMap, Sparse, islands_of
 from common.tar_extended import EXTENDED, ExtendedHeaders
 from common.tar_headers import BLOCK, Header, TarError, hint_at, read_header
-from common.terminal import shown
+from common.terminal import quoted
 
 MAX_NAME_BYTES = 4096
 """Longest name of a member: the limit of Linux for paths."""
@@ -100,7 +100,7 @@ class TarReader:
         self._limit = limit
         self._step: _Step = self._header
         self._need = BLOCK
-        self._kept = bytearray()
+        self._buffer = bytearray()
         self._extended = ExtendedHeaders()
         self._head: Header | None = None
         self._content = _Content(0, iter(()), 0)
@@ -132,9 +132,9 @@ class TarReader:
             TarError: the archive is incomplete.
         """
         if not self._is_ended:
-            hint = hint_at(bytes(self._kept)) if self._is_first else ""
+            hint = hint_at(bytes(self._buffer)) if self._is_first else ""
             raise TarError(f"the archive ends {self._place}, without the two empty blocks of its end{hint}")
-        if any(self._kept):
+        if any(self._buffer):
             raise self._follows()
         self._end_zeros(self._length)
         if self._hole:
@@ -148,11 +148,11 @@ class TarReader:
 
     def _complete(self, piece: memoryview) -> bytes | None:
         """Return the expected bytes once all of them have arrived, otherwise None."""
-        self._kept += piece
+        self._buffer += piece
         if self._need:
             return None
-        whole = bytes(self._kept)
-        self._kept.clear()
+        whole = bytes(self._buffer)
+        self._buffer.clear()
         return whole
 
     def _header(self, piece: memoryview) -> Iterator[TarEvent]:
@@ -213,7 +213,7 @@ class TarReader:
         name = self._name((sparse and sparse.name) or (header.name if extended.name is None else extended.name))
         stored = header.size if extended.size is None else extended.size
         stored = 0 if header.kind in _WITHOUT_CONTENT else stored
-        self._place = f"in or after {shown(name)}"
+        self._place = f"in or after {quoted(name)}"
         # Old writers marked a folder by its name alone. A file with content is one whatever its name.
         is_folder = header.kind == _FOLDER or (header.kind in _REGULAR and name.endswith("/") and not stored)
         if is_folder or header.kind in _METADATA:

@@ -21,7 +21,7 @@ def printable(text: str) -> str:
     return _LONE_SURROGATE.sub(_escape, text)
 
 
-def shown(name: str) -> str:
+def quoted(name: str) -> str:
     """Return a name as errors quote it."""
     return repr(printable(name[:128]))
 
@@ -50,9 +50,9 @@ def say(*texts: object, error: bool = False, end: str = "\n") -> None:
         raise OSError(fault.errno, fault.strerror, "standard output") from fault
 
 
-def count(amount: int, one: str) -> str:
+def count(amount: int, noun: str) -> str:
     """Format as 1 image or 2,000 images."""
-    return f"{amount:,} {one if amount == 1 else one + 's'}"
+    return f"{amount:,} {noun if amount == 1 else noun + 's'}"
 
 
 def percent_up(bound: float, *, decimals: int = 2) -> float:
@@ -82,7 +82,7 @@ def escape_formula(value: Any) -> Any:
     return f"'{value}" if isinstance(value, str) and is_formula(value) else value
 
 
-def _escape(found: re.Match[str]) -> str:
-    code = ord(found[0])
+def _escape(match: re.Match[str]) -> str:
+    code = ord(match[0])
     # Surrogates from DC80 to DCFF stand for bytes, as in `os.fsdecode`.
     return f"\\x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else f"\\u{code:04x}"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from common.tar import End, Member, MemberKind, TarReader
-from common.terminal import printable, shown
+from common.terminal import printable, quoted
 from gate.header import IMAGE_ENDINGS
 
 OTHER_ENDINGS = (".avif", ".bmp", ".gif", ".heic", ".heif", ".ico", ".jp2", ".jxl", ".tga", ".tif", ".tiff")
@@ -43,9 +43,9 @@ class Fate(Enum):
     DROP = "drop"
 
 
-@dataclass(frozen=True, slots=True)
-class File:
-    """The start of a file.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardMember:
+    """The header of a member, before its content.
 
     Args:
         name: its path in the tar.
@@ -54,7 +54,6 @@ class File:
         rank: its role in the sample.
         fate: the verdict on it; None unless it is an image.
         settled: the verdict on the images held so far, if this member decides it.
-        size: in bytes.
     """
 
     name: str
@@ -63,19 +62,19 @@ class File:
     rank: Rank
     fate: Fate | None
     settled: Fate | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class File(ShardMember):
+    """The start of a file of `size` bytes."""
+
     size: int
 
 
-@dataclass(frozen=True, slots=True)
-class Unreadable:
-    """A member without content: a link, a device, or the rest of a file from another volume. Fields as in `File`."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unreadable(ShardMember):
+    """A member without content: a link, a device, or the rest of a file from another volume; `detail` says which."""
 
-    name: str
-    key: str
-    ending: str
-    rank: Rank
-    fate: Fate | None
-    settled: Fate | None
     detail: str
 
 
@@ -142,21 +141,23 @@ class ShardReader:
             yield event
 
     def _file(self, member: Member, rank: Rank) -> File:
-        key, ending = split(member.name)
-        fate, settled = self._companions.meet(key, rank)
-        return File(member.name, key, ending, rank, fate, settled, member.size)
+        key, ending = split_name(member.name)
+        fate, settled = self._companions.classify(key, rank)
+        return File(name=member.name, key=key, ending=ending, rank=rank, fate=fate, settled=settled, size=member.size)
 
     def _unreadable(self, member: Member, rank: Rank | None) -> Unreadable:
-        key, ending = split(member.name)
         if rank is None and member.kind is MemberKind.LINK and _rank_by_name(member.target) is not None:
             rank = Rank.IMAGE
         if rank is None:
             rank = Rank.METADATA if _is_hidden(member.name) else Rank.OTHER
-        detail = f"{shown(member.name)} is {member.kind.value}"
+        detail = f"{quoted(member.name)} is {member.kind.value}"
         if member.kind is MemberKind.LINK:
-            detail += f" to {shown(member.target)}: write files, as `tar --dereference --hard-dereference` does"
-        fate, settled = self._companions.meet(key, rank)
-        return Unreadable(member.name, key, ending, rank, fate, settled, detail)
+            detail += f" to {quoted(member.target)}: write files, as `tar --dereference --hard-dereference` does"
+        key, ending = split_name(member.name)
+        fate, settled = self._companions.classify(key, rank)
+        return Unreadable(
+            name=member.name, key=key, ending=ending, rank=rank, fate=fate, settled=settled, detail=detail
+        )
 
 
 class _Companions:
@@ -171,7 +172,7 @@ class _Companions:
         self._has_image = False
         self._held = 0
 
-    def meet(self, key: str, rank: Rank) -> tuple[Fate | None, Fate | None]:
+    def classify(self, key: str, rank: Rank) -> tuple[Fate | None, Fate | None]:
         """Return the verdict on this member, and the verdict on the held images; None if undecided."""
         if rank is Rank.METADATA:
             return None, None
@@ -193,7 +194,7 @@ class _Companions:
         return Fate.HOLD, settled
 
 
-def split(name: str) -> tuple[str, str]:
+def split_name(name: str) -> tuple[str, str]:
     """Split a name into key and ending as WebDataset does: at the first dot of the file name except leading dots."""
     folder, slash, file = name.rpartition("/")
     dots = len(file) - len(file.lstrip("."))
@@ -201,7 +202,7 @@ def split(name: str) -> tuple[str, str]:
     return folder + slash + file[:dots] + stem, ending
 
 
-def distinct(path: str) -> str:
+def distinct_path(path: str) -> str:
     """Return a path as valid Unicode that differs for every path, also where one holds what looks like an escape."""
     return "/".join(map(_distinct, path.split("/")))
 
@@ -223,14 +224,14 @@ def _rank_by_name(name: str) -> Rank | None:
         return None
     lower = name.lower()
     if lower.endswith(IMAGE_ENDINGS):
-        return _rank_image(split(name)[1].rpartition(".")[0])
+        return _rank_image(split_name(name)[1].rpartition(".")[0])
     return Rank.CANDIDATE if lower.endswith(OTHER_ENDINGS) else None
 
 
 def _rank_by_content(name: str, head: bytes) -> Rank:
     if not _is_image(head):
         return Rank.METADATA if _is_hidden(name) else Rank.OTHER
-    ending = split(name)[1]
+    ending = split_name(name)[1]
     return _rank_image(ending.rpartition(".")[0] if ending.lower().endswith(_BARE_ENDINGS) else ending)
 
 

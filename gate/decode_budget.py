@@ -43,7 +43,8 @@ class Budget(Protocol):
 
 def decoding_cost(header: ImageHeader, size: int) -> int:
     """Return the peak memory in bytes of decoding a file of `size` bytes, a copy of the file included."""
-    return size + header.width * header.height * _BYTES_A_PIXEL[header.format] * (_TWICE if header.is_exotic else 1)
+    decoded = header.width * header.height * _BYTES_A_PIXEL[header.format]
+    return size + decoded * (_TWICE if header.needs_conversion else 1)
 
 
 class DecodeBudget:
@@ -55,14 +56,10 @@ class DecodeBudget:
 
     def __init__(self, limit: int = MAX_DECODE_BYTES) -> None:
         self._limit = limit
-        self._held = 0
+        self.held = 0
+        """Bytes held by running decodes."""
         self._waiting: deque[DecodeClaim] = deque()
         self._changed = threading.Condition()
-
-    @property
-    def held(self) -> int:
-        """Bytes held by running decodes."""
-        return self._held
 
     @property
     def waiting(self) -> int:
@@ -87,7 +84,7 @@ class DecodeBudget:
             if cost >= _LARGE:
                 _return_memory()
             with self._changed:
-                self._held -= cost
+                self.held -= cost
                 self._changed.notify_all()
 
     def _take(self, claim: "DecodeClaim", cost: int) -> None:
@@ -98,13 +95,13 @@ class DecodeBudget:
                     self._changed.wait()
                 if claim.is_cancelled:
                     raise DecodeCancelled("the caller cancelled this image while it waited for memory")
-                self._held += cost
+                self.held += cost
             finally:
                 self._waiting.remove(claim)
                 self._changed.notify_all()  # Another claim may be first in the queue now.
 
     def _is_next(self, claim: "DecodeClaim", cost: int) -> bool:
-        return self._waiting[0] is claim and self._held + cost <= self._limit
+        return self._waiting[0] is claim and self.held + cost <= self._limit
 
     def _cancel(self, claim: "DecodeClaim") -> None:
         with self._changed:

@@ -109,9 +109,9 @@ def remove_unfinished(*paths: Path) -> None:
     """Remove the temporary files of these paths that killed writers left; the caller excludes running ones."""
     for path in paths:
         ours = re.compile(rf"\.{re.escape(path.name)}\.[a-z0-9_]{{8}}({re.escape(path.suffix)})?")
-        for found in path.parent.glob(f".{glob.escape(path.name)}.*"):
-            if ours.fullmatch(found.name):
-                found.unlink(missing_ok=True)
+        for temporary in path.parent.glob(f".{glob.escape(path.name)}.*"):
+            if ours.fullmatch(temporary.name):
+                temporary.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -133,7 +133,7 @@ def lock(handle: int, operation: int) -> None:
     _attempt(lambda: fcntl.flock(handle, operation), _WITHOUT_LOCKS)
 
 
-def refusal(folder: Path) -> str | None:
+def why_not_writable(folder: Path) -> str | None:
     """Return why no file can be written below `folder`, which may not exist yet; None if one can.
 
     Commands ask before they work for minutes or hours.
@@ -151,12 +151,12 @@ def read_regular(path: Path, limit: int) -> bytes:
         OSError: the file cannot be read, is not a regular file, or is larger.
     """
     with open(path, "rb", opener=_open_at_once) as file:
-        found = os.fstat(file.fileno())
-        if not stat.S_ISREG(found.st_mode):
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
             raise OSError(f"{path} is not a regular file")
-        if found.st_size > limit:
-            raise OSError(f"{path} has {found.st_size:,} bytes: at most {limit:,} are read")
-        content = read_at_most(file, limit + 1, expected=found.st_size)
+        if status.st_size > limit:
+            raise OSError(f"{path} has {status.st_size:,} bytes: at most {limit:,} are read")
+        content = read_at_most(file, limit + 1, expected=status.st_size)
     if len(content) > limit:
         raise OSError(f"{path} has more than the {limit:,} bytes that are read")
     return content

@@ -81,11 +81,11 @@ def _read(golden: GoldenSample, size: int) -> Pixels:
 def _compare(golden: GoldenSample, score: Score, tolerance: float) -> None:
     pairs = [("glasses_probability", golden.glasses_probability, score.probability, tolerance)]
     if golden.novelty is not None:
-        found = float("nan") if score.novelty is None else score.novelty
-        pairs.append(("novelty", golden.novelty, found, tolerance * max(1.0, abs(golden.novelty))))
-    for output, expected, found, allowed in pairs:
-        if not abs(found - expected) <= allowed:
+        actual = float("nan") if score.novelty is None else score.novelty
+        pairs.append(("novelty", golden.novelty, actual, tolerance * max(1.0, abs(golden.novelty))))
+    for output, expected, actual, allowed in pairs:
+        if not abs(actual - expected) <= allowed:
             raise ModelError(
                 f"the golden sample {golden.name!r} scores differently here than at export: {output} was expected to "
-                f"be {expected:g} and is {found:g}, which differ by more than {allowed:g}"
+                f"be {expected:g} and is {actual:g}, which differ by more than {allowed:g}"
             )

@@ -29,15 +29,16 @@ class ImageFormat(StrEnum):
 class ImageHeader:
     """Format and stored size, before `orientation` (EXIF, 1 to 8) is applied.
 
-    `is_exotic`: a CMYK or lossless JPEG, or one with colour subsampled in one direction (4:2:2), which cannot be shrunk
-    in the DCT; an animated WebP, whose first frame is used; or a 16-bit RGB PNG, which may have to be decoded twice.
+    `needs_conversion`: the pixels are converted after decoding, which takes twice the memory. So it is with a CMYK or
+    lossless JPEG, or one with colour subsampled in one direction (4:2:2), none of which can be shrunk in the DCT; an
+    animated WebP, whose first frame is used; and a 16-bit RGB PNG, which may have to be decoded twice.
     """
 
     format: ImageFormat
     width: int
     height: int
     orientation: int = 1
-    is_exotic: bool = False
+    needs_conversion: bool = False
 
 
 def read_header(data: ImageBytes) -> ImageHeader:
@@ -52,12 +53,12 @@ def read_header(data: ImageBytes) -> ImageHeader:
         raise EmptyImage("the image is empty: send the bytes of a PNG, JPEG or WebP file")
     image_format = _sniff(data)
     try:
-        width, height, is_exotic, exif = _READERS[image_format](data)
+        width, height, needs_conversion, exif = _READERS[image_format](data)
     except (struct.error, IndexError) as error:
         raise CorruptImage(f"the {image_format} header ends too early") from error
     if width < 1 or height < 1:
         raise CorruptImage(f"the {image_format} header names a size of {width} x {height}")
-    return ImageHeader(image_format, width, height, read_orientation(exif), is_exotic)
+    return ImageHeader(image_format, width, height, read_orientation(exif), needs_conversion)
 
 
 def _sniff(data: ImageBytes) -> ImageFormat:
@@ -81,8 +82,8 @@ def _read_png(data: ImageBytes) -> _Fields:
 def _read_jpeg(data: ImageBytes) -> _Fields:
     head = read_jpeg_header(data)
     frame = head.frame
-    is_exotic = frame.is_lossless or len(frame.components) == 4 or not frame.shrinks_evenly
-    return frame.width, frame.height, is_exotic, head.exif
+    needs_conversion = frame.is_lossless or len(frame.components) == 4 or not frame.shrinks_evenly
+    return frame.width, frame.height, needs_conversion, head.exif
 
 
 def _read_webp(data: ImageBytes) -> _Fields:

@@ -19,7 +19,7 @@ from pathlib import Path
 from gate.card import VERSION_PATTERN, Card
 from gate.default_models import MODEL_NAME, default_models
 from gate.errors import ModelError
-from gate.files import locked_folder, read_regular, refusal, set_mode, write_atomically
+from gate.files import locked_folder, read_regular, set_mode, why_not_writable, write_atomically
 
 GRAPH_FILE = "model.onnx"
 CARD_FILE = "card.json"
@@ -73,13 +73,13 @@ class ModelStore:
             ModelError: the folder of the versions cannot be read.
         """
         try:
-            found = list(self.folder.iterdir())
+            entries = list(self.folder.iterdir())
         except (FileNotFoundError, NotADirectoryError):
             return []
         except OSError as error:
             raise ModelError(f"{self.folder} cannot be read: {_reason(error)}") from error
         # A link to a version in the place of a file is none.
-        names = (path.name for path in found if not path.name.startswith(".") and path.name not in _FILES)
+        names = (path.name for path in entries if not path.name.startswith(".") and path.name not in _FILES)
         return sorted((name for name in names if _holds_graph(self.folder / name)), key=_natural)
 
     def current(self) -> str:
@@ -111,9 +111,9 @@ class ModelStore:
         if version not in self.versions():
             if re.fullmatch(VERSION_PATTERN, version) and (self.folder / version).is_dir():
                 raise ModelError(f"model {self.name!r} version {version!r} is incomplete: it has no {GRAPH_FILE}")
-            found = f"it holds {', '.join(self.versions())}" if self.versions() else self._remedy()
+            remedy = f"it holds {', '.join(self.versions())}" if self.versions() else self._remedy()
             raise ModelError(
-                f"there is no model {self.name!r} version {version!r} under {self.folder.resolve()}: {found}"
+                f"there is no model {self.name!r} version {version!r} under {self.folder.resolve()}: {remedy}"
             )
         folder = self.folder / version
         try:
@@ -123,7 +123,9 @@ class ModelStore:
             fault = "is incomplete" if isinstance(error, FileNotFoundError) else "cannot be read"
             raise ModelError(f"model {self.name!r} version {version!r} {fault}: {error}") from error
         if (card.name, card.version) != (self.name, version):
-            raise ModelError(f"the card in {folder} is of model {card.name!r} version {card.version!r}")
+            raise ModelError(
+                f"the card in {folder} is of model {card.name!r} version {card.version!r}: restore its own"
+            )
         if hashlib.sha256(graph).hexdigest() != card.sha256:
             raise ModelError(f"{folder / GRAPH_FILE} is not the file that its card describes: the hashes differ")
         return Model(card, graph)
@@ -170,7 +172,7 @@ class ModelStore:
 
     def _check_place(self) -> None:
         """Refuse a place that is not a folder or read-only: minutes of work may precede the writing."""
-        if fault := refusal(self.folder):
+        if fault := why_not_writable(self.folder):
             raise ModelError(f"{fault}: name another folder of models")
 
     def add(self, model: Model) -> Path:
@@ -200,13 +202,13 @@ class ModelStore:
             ModelError: there is no such version, `verify` rejects it, or another command changed the current version
                 meanwhile; the files are unchanged.
         """
-        before, history = found = self._named(), self.history()
+        before, history = state = self._named(), self.history()
         past, passed_over = self._past(before, history)
         version = past.pop()
         verify(self.load(version))
         with locked_folder(self.folder):
             # Two rollbacks at a time mean the same version, and a promotion meanwhile must stay.
-            if (self._named(), self.history()) != found:
+            if (self._named(), self.history()) != state:
                 raise ModelError(
                     f"{self.folder / CURRENT_FILE} was changed by another command meanwhile: see `lensgate models "
                     "list`, and roll back again if that is still right"
@@ -225,7 +227,9 @@ class ModelStore:
         if not past:
             others = [version for version in there if version != before]
             gone = f" except deleted ones ({', '.join(passed_over)})" if passed_over else ""
-            raise ModelError(f"{self.folder / HISTORY_FILE} names no version to go back to{gone}: {self._ask(others)}")
+            raise ModelError(
+                f"{self.folder / HISTORY_FILE} names no version to go back to{gone}: {self._suggest(others)}"
+            )
         return past, tuple(passed_over)
 
     def _go_back(self, version: str, past: list[str], history: list[str]) -> None:
@@ -258,7 +262,7 @@ class ModelStore:
     def _remedy(self) -> str:
         """Say how to come to a current version, as part of an error."""
         if versions := self.versions():
-            return self._ask(versions)
+            return self._suggest(versions)
         for folder in (self.folder.resolve().parent, self.folder.resolve().parent.parent):
             if folder.name == self.name and ModelStore(folder.parent, self.name).versions():
                 return f"the folder of models is {folder.parent}"
@@ -271,7 +275,7 @@ class ModelStore:
         except ModelError:
             return None
 
-    def _ask(self, versions: list[str]) -> str:
+    def _suggest(self, versions: list[str]) -> str:
         if not versions:
             return "there is no other version to promote"
         return f"promote one of {', '.join(versions)}: {self.promotion(versions[-1])}"

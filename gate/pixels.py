@@ -83,13 +83,13 @@ def _shrink_png(data: ImageBytes, header: ImageHeader, sizes: Sequence[int]) -> 
 def _shrink(data: ImageBytes, header: ImageHeader, sizes: Sequence[int]) -> list[Pixels]:
     """Like `_shrink_png`, for the other formats."""
     decoded: dict[int, DecodedImage] = {}
-    found = []
+    shrunk = []
     for size in sizes:
         edge = _decoded_edge(header, size)
         if edge not in decoded:
             decoded[edge] = _decode(partial(_decode_other, data, header, edge), header)
-        found.append(area_average_rows(decoded[edge], size))
-    return found
+        shrunk.append(area_average_rows(decoded[edge], size))
+    return shrunk
 
 
 def _upright(pixels: Pixels, orientation: int) -> Pixels:
@@ -114,7 +114,7 @@ def _decoded_edge(header: ImageHeader, size: int) -> int:
     """Return the edge at which to decode: the stored edge or, for a JPEG, an eighth of it."""
     # Only if output pixels begin and end at block edges: otherwise a block's mean would leak into a neighbour.
     # Scales other than 1/8 do not give area means: subsampled colour is smoothed when it is enlarged.
-    shrinks = header.format is ImageFormat.JPEG and not header.is_exotic and header.width % (8 * size) == 0
+    shrinks = header.format is ImageFormat.JPEG and not header.needs_conversion and header.width % (8 * size) == 0
     return header.width // 8 if shrinks else header.width
 
 

@@ -74,7 +74,7 @@ class Scorer:
             self._session = _open_session(model.graph, device, begun)
             provider = self.provider
             self._binds = provider == CUDA if io_binding is None else io_binding
-            self._most_images = _CPU_IMAGES if provider == CPU else None
+            self._images_per_run = _CPU_IMAGES if provider == CPU else None
             self._outputs = [output.name for output in self._session.get_outputs()]
             self._batch_sizes: tuple[int, ...] = ()
             self._check_graph(model)
@@ -137,7 +137,7 @@ class Scorer:
     def _run(self, images: Pixels) -> list[NDArray[np.float32]]:
         options = self._limit and self._limit.run_options
         if not self._binds:
-            step = (None if self._batch_sizes else self._most_images) or len(images)
+            step = (None if self._batch_sizes else self._images_per_run) or len(images)
             parts = (images[first : first + step] for first in range(0, len(images), step))
             answers = [self._session.run(self._outputs, {"image": part}, options) for part in parts]
             return [np.concatenate(values) for values in zip(*answers, strict=True)] if len(answers) > 1 else answers[0]
@@ -163,10 +163,10 @@ class Scorer:
 
     def _check_graph(self, model: Model) -> None:
         card = model.card
-        found = [(value.name, value.type, list(value.shape)) for value in self._session.get_inputs()]
-        fixed = [(name, kind, shape[1:]) for name, kind, shape in found]
-        if fixed != [("image", "tensor(uint8)", [self.size, self.size, 3])] or isinstance(found[0][2][0], int):
-            raise ModelError(f"the graph's inputs {found} are not the [N, {self.size}, {self.size}, 3] its card names")
+        inputs = [(value.name, value.type, list(value.shape)) for value in self._session.get_inputs()]
+        fixed = [(name, kind, shape[1:]) for name, kind, shape in inputs]
+        if fixed != [("image", "tensor(uint8)", [self.size, self.size, 3])] or isinstance(inputs[0][2][0], int):
+            raise ModelError(f"the graph's inputs {inputs} are not the [N, {self.size}, {self.size}, 3] its card names")
         if set(self._outputs) != set(card.outputs) or "glasses_probability" not in self._outputs:
             raise ModelError(f"the graph's outputs {self._outputs} are not the {list(card.outputs)} its card names")
         if card.novelty_threshold and "novelty" not in self._outputs:
@@ -203,8 +203,8 @@ def check_runtime() -> None:
     """
     installed = [name for name in ("onnxruntime", "onnxruntime-gpu") if _is_installed(name)]
     if len(installed) != 1:
-        found = "both are installed" if installed else "neither is installed"
-        raise DeviceError(f"the extras `cpu` and `gpu` exclude each other and one is needed, but {found}")
+        present = "both are installed" if installed else "neither is installed"
+        raise DeviceError(f"the extras `cpu` and `gpu` exclude each other and one is needed, but {present}")
 
 
 def _is_installed(distribution: str) -> bool:

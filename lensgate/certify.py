@@ -13,7 +13,7 @@ from service.settings import Settings
 if TYPE_CHECKING:
     from service.records.store import Store
     from service.review.recertify import ClassRecertificate, Recertificate
-    from service.review.served import Served
+    from service.review.served_version import ServedVersion
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -40,18 +40,18 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Print the result; the status is 1 unless both labels are certified, or a version was to be written and was."""
     from service.review.recertify import MIN_CONFIDENCE, recertify
-    from service.review.served import Served
+    from service.review.served_version import ServedVersion
 
     if options.confidence < MIN_CONFIDENCE:
         raise SettingsError(f"--confidence must be from {MIN_CONFIDENCE:g} to below 1, not {options.confidence:g}")
     settings = Settings.load({"models": options.models, "records_url": options.records_url})
     models = ModelStore(settings.models)
     model = models.load()
-    served = Served.of(model.card, settings.band(model.card.band))
+    served = ServedVersion.of(model.card, settings.band(model.card.band))
     store = _open_records(settings.records_url)
     try:
         with store.begin() as connection:
-            found = recertify(
+            certificate = recertify(
                 connection,
                 served,
                 target_risk=options.target_risk,
@@ -63,13 +63,13 @@ def run(options: argparse.Namespace) -> int:
     finally:
         store.close()
     if options.json:
-        print(found.model_dump_json(indent=2))  # noqa: T201 - JSON is not escaped for people.
+        print(certificate.model_dump_json(indent=2))  # noqa: T201 - JSON is not escaped for people.
     else:
-        say(*_describe(found))
+        say(*_describe(certificate))
     if options.export is not None:
-        _export(options, settings, model, found, served)
+        _export(options, settings, model, certificate, served)
         return 0
-    return 0 if all(one.certified for one in found.classes.values()) else 1
+    return 0 if all(each.certified for each in certificate.classes.values()) else 1
 
 
 def _open_records(url: str) -> "Store":
@@ -86,7 +86,7 @@ def _open_records(url: str) -> "Store":
 
 
 def _export(
-    options: argparse.Namespace, settings: Settings, model: Model, found: "Recertificate", served: "Served"
+    options: argparse.Namespace, settings: Settings, model: Model, certificate: "Recertificate", served: "ServedVersion"
 ) -> None:
     """Write the version, verified as `lensgate models promote` would, and say what brings it into force."""
     from lensgate.band_export import lost_promises, with_band
@@ -94,11 +94,11 @@ def _export(
 
     models = ModelStore(settings.models)
     version = models.free_version(options.export or None)
-    exported = with_band(model, found, served, version=version, command=options.command_line)
+    exported = with_band(model, certificate, served, version=version, command=options.command_line)
     verify_model(exported, settings.model_copy(update={"band_low": None, "band_high": None}))
     folder = models.add(exported)
     notes = [f"{folder} has this band and is not served yet: {models.promotion(version)}"]
-    if lost := lost_promises(model.card, found):
+    if lost := lost_promises(model.card, certificate):
         names = " and ".join(lost)
         notes.append(
             f"version {model.card.version} certifies {names} by its calibration images; version {version} does not"
@@ -108,18 +108,18 @@ def _export(
     say(*notes, error=True)
 
 
-def _describe(found: "Recertificate") -> list[str]:
-    whose = f", source {found.source}" if found.source else ""
-    lines = [f"model {found.version}{whose}, confidence {found.confidence} for each label"]
-    lines += [f"{label.value:11} {_outcome(label, one)}" for label, one in found.classes.items()]
-    lines.append(f"band: LENSGATE_BAND_LOW={found.band.low} LENSGATE_BAND_HIGH={found.band.high}")
-    return [*lines, _use(found)]
+def _describe(certificate: "Recertificate") -> list[str]:
+    whose = f", source {certificate.source}" if certificate.source else ""
+    lines = [f"model {certificate.version}{whose}, confidence {certificate.confidence} for each label"]
+    lines += [f"{label.value:11} {_outcome(label, each)}" for label, each in certificate.classes.items()]
+    lines.append(f"band: LENSGATE_BAND_LOW={certificate.band.low} LENSGATE_BAND_HIGH={certificate.band.high}")
+    return [*lines, _next_step(certificate)]
 
 
-def _use(found: "Recertificate") -> str:
-    if found.source:
+def _next_step(certificate: "Recertificate") -> str:
+    if certificate.source:
         return "not in force: a band holds for all images, so --export takes none of a single source"
-    if not any(one.certified for one in found.classes.values()):
+    if not any(each.certified for each in certificate.classes.values()):
         return "not in force: no label is certified"
     return (
         "not in force: --export writes it into a version to promote, with this certificate; the two variables set it "
@@ -127,19 +127,19 @@ def _use(found: "Recertificate") -> str:
     )
 
 
-def _outcome(label: Label, one: "ClassRecertificate") -> str:
+def _outcome(label: Label, result: "ClassRecertificate") -> str:
     from service.review.recertify import MAX_LABELS
 
     side = ">" if label is Label.GLASSES else "<"
-    counted = f"{one.errors} of {one.images} wrong at p {side} {one.edge:.10g}, evidence {one.evidence:.3g}"
-    target = percent_exact(one.target_risk)
-    if one.certified:
-        return f"certified: at most {target} wrong ({counted}; keeps {100 * (one.kept or 0.0):.1f} %)"
-    if one.labels_needed is None:
+    counted = f"{result.errors} of {result.images} wrong at p {side} {result.edge:.10g}, evidence {result.evidence:.3g}"
+    target = percent_exact(result.target_risk)
+    if result.certified:
+        return f"certified: at most {target} wrong ({counted}; keeps {100 * (result.kept or 0.0):.1f} %)"
+    if result.labels_needed is None:
         most = f"{MAX_LABELS:,} more labels"
-        why = f"too many errors for {most}" if one.errors else f"more than {most} needed"
+        why = f"too many errors for {most}" if result.errors else f"more than {most} needed"
         return f"not certified for {target}: {why} ({counted})"
-    return f"not certified for {target}: about {one.labels_needed:,} more labels needed ({counted})"
+    return f"not certified for {target}: about {result.labels_needed:,} more labels needed ({counted})"
 
 
 def _share(text: str) -> float:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from common.terminal import escape_controls, say
-from common.webdataset import distinct
+from common.webdataset import distinct_path
 from gate import ImageError, Label
 from service.errors import SettingsError
 from service.settings import Settings
@@ -48,17 +48,17 @@ def _open_gate(settings: Settings, version: str | None) -> "Gate":
 
 
 def _judge(path: Path, gate: "Gate", expected: str | None) -> dict[str, Any]:
-    name = distinct(str(path))
+    name = distinct_path(str(path))
     try:
-        found = gate.decide(path, expected)
+        decision = gate.decide(path, expected)
     except ImageError as error:
         return {"file": name, "error": error.code, "detail": str(error)}
     return {
         "file": name,
-        "glasses_probability": found.glasses_probability,
-        "label": found.label,
-        "decision": found.decision,
-        "reason": found.reason,
+        "glasses_probability": decision.glasses_probability,
+        "label": decision.label,
+        "decision": decision.decision,
+        "reason": decision.reason,
     }
 
 

@@ -40,7 +40,7 @@ class UnreadableFile(ImageError):
     code = "unreadable_file"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
     """The decision about one image, with the names of the service's answer.
 
@@ -167,22 +167,22 @@ class Gate:
         self, images: list[ImageInput], label: Label | None, pool: Executor
     ) -> Iterator[Decision | ImageFailed]:
         decoded = list(pool.map(partial(_try_pixels, size=self._scorer.size), images))
-        pixels = [one for one in decoded if not isinstance(one, ImageFailed)]
+        pixels = [image for image in decoded if not isinstance(image, ImageFailed)]
         scores = iter(self._scorer.score(np.stack(pixels)).each() if pixels else ())
-        for one in decoded:
-            yield one if isinstance(one, ImageFailed) else self._decide(next(scores), label)
+        for image in decoded:
+            yield image if isinstance(image, ImageFailed) else self._decide(next(scores), label)
 
     def _decide(self, score: Score, expected: Label | None) -> Decision:
-        found = self.card.decide(score.probability, score.novelty, band=self.band, expected=expected)
+        decision = self.card.decide(score.probability, score.novelty, band=self.band, expected=expected)
         return Decision(
-            score.probability,
-            found.label,
-            found.action,
-            found.reason,
-            score.novelty,
-            self.band,
-            self.card.name,
-            self.card.version,
+            glasses_probability=score.probability,
+            label=decision.label,
+            decision=decision.action,
+            reason=decision.reason,
+            novelty=score.novelty,
+            band=self.band,
+            model_name=self.card.name,
+            model_version=self.card.version,
         )
 
 

@@ -68,7 +68,7 @@ def verify_model(model: Model, settings: Settings) -> Card:
 def _describe(card: Card) -> str:
     figures = ", ".join(f"{name} {metric.accuracy.value:.4f}" for name, metric in card.metrics.items())
     classes = card.band.classes or {}
-    promised = "".join(f", {label} {'' if one.certified else 'not '}certified" for label, one in classes.items())
+    promised = "".join(f", {label} {'' if each.certified else 'not '}certified" for label, each in classes.items())
     return f"{card.created:%Y-%m-%d}  {card.input.size} px  test accuracy: {figures}{promised}"
 
 

@@ -87,8 +87,8 @@ def _less(text: str, name: str, tokens: Sequence[Token], path: Path) -> str:
 
 
 def _path(options: argparse.Namespace) -> Path:
-    given: Path = options.file or Path(os.environ.get("LENSGATE_TOKENS", "").strip() or "tokens.toml")
-    return given.resolve()  # Write through a symbolic link instead of replacing it.
+    path: Path = options.file or Path(os.environ.get("LENSGATE_TOKENS", "").strip() or "tokens.toml")
+    return path.resolve()  # Write through a symbolic link instead of replacing it.
 
 
 def _entry(options: argparse.Namespace, token: str) -> str:
@@ -142,10 +142,10 @@ def _end_of_entry(lines: Sequence[str], first: int) -> int:
 
 def _write(path: Path, text: str) -> None:
     """Replace the file atomically. A new file is private to its owner; an old one keeps its owner and mode."""
-    found = path.stat() if path.exists() else None
-    with atomic_file(path, mode=found.st_mode & 0o777 if found else 0o600) as temporary:
+    status = path.stat() if path.exists() else None
+    with atomic_file(path, mode=status.st_mode & 0o777 if status else 0o600) as temporary:
         made = temporary.stat()
         # A mount may fix the owner of all files, and allow no change.
-        if found and (found.st_uid, found.st_gid) != (made.st_uid, made.st_gid):
-            os.chown(temporary, found.st_uid, found.st_gid)
+        if status and (status.st_uid, status.st_gid) != (made.st_uid, made.st_gid):
+            os.chown(temporary, status.st_uid, status.st_gid)
         temporary.write_text(text, encoding="utf-8", newline="")

@@ -1,7 +1,7 @@
 """Build the app: FastAPI routes, the V2 inference route, access control and telemetry."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING
@@ -15,9 +15,9 @@ from service.access.exposure import allowed_hosts
 from service.access.guard import Guard
 from service.access.middleware import Access
 from service.access.routes import make_session_routes
+from service.access.tokens import TokenFile
 from service.api.batch.endpoint import make_batch_routes
-from service.api.batch.session import BATCH
-from service.api.decisions import DECISIONS, TRIALS, make_decision_routes
+from service.api.decisions import make_decision_routes
 from service.api.health import make_probe_routes
 from service.api.routes import make_routes
 from service.api.site import make_site
@@ -32,15 +32,16 @@ from service.http.head_requests import HeadAsGet
 from service.http.telemetry import OTHER, RECORD, Telemetry
 from service.pages.routes import make_page_routes
 from service.pages.sampler import Sampler
+from service.paths import BATCH, DECISIONS, INFER, INFER_VERSION, TRIALS
 from service.process.standard_streams import StreamMetrics
 from service.records.reader_threads import bounded_reader_threads
 from service.records.routes import make_record_routes
 from service.review.metrics import ReviewMetrics
 from service.review.refresh import ReviewRefresh
 from service.review.routes import make_review_routes
-from service.review.served import Served
+from service.review.served_version import ServedVersion
+from service.review.source_routes import make_source_routes
 from service.review.source_watch import SourceWatch
-from service.review.sources import make_source_routes
 from service.runtime import Runtime
 
 if TYPE_CHECKING:
@@ -58,16 +59,46 @@ def create_app(
 
     Its lifespan starts and closes the runtime, then those of `parts` that are not None, and the tracer.
     """
-    runtime, tokens = inference.runtime, guard.tokens
-    settings, metrics = runtime.settings, runtime.metrics
-    sampler = Sampler(runtime)
+    runtime = inference.runtime
+    store, metrics = runtime.store, runtime.metrics
     StreamMetrics(metrics.registry)
     reviews = ReviewMetrics(metrics.registry)
-    store, served, downloads = runtime.store, partial(_served, runtime), Downloads()
+    sampler, served = Sampler(runtime), partial(_served, runtime)
     infer = _make_infer_routes(inference)
     decisions = make_decision_routes(runtime)
-    routers = [
-        decisions,
+    others = _make_other_routers(inference, guard.tokens, sampler=sampler, reviews=reviews, served=served)
+    routers = [decisions, *others]
+    metrics.expect_routes([OTHER, RECORD, *_documented(infer, routers)])
+    background = [
+        bounded_reader_threads(),
+        runtime.place.link,
+        runtime,
+        sampler,
+        ReviewRefresh(store, reviews, served=served),
+        SourceWatch(store, metrics.sources, served=served),
+        *parts,
+    ]
+    site = make_site(routers, infer)
+    methods = AllowedMethods([*infer, *site.routes, *(route for router in routers for route in router.routes)])
+    bounded = BodyLimit(site, methods, seconds=runtime.settings.timeout(None), own_limits={DECISIONS, TRIALS, BATCH})
+    router = Router(infer, redirect_slashes=False, default=bounded, lifespan=_lifespan(background, tracer))
+    direct = DirectRoutes(router, [route for route in decisions.routes if isinstance(route, APIRoute)])
+    access = Access(HeadAsGet(direct), guard, hosts=allowed_hosts(runtime.settings))
+    return Telemetry(access, metrics=metrics, tracer=tracer, methods=methods, on_failure=runtime.note_failure)
+
+
+def _make_other_routers(
+    inference: Inference,
+    tokens: TokenFile | None,
+    *,
+    sampler: Sampler,
+    reviews: ReviewMetrics,
+    served: Callable[[], ServedVersion],
+) -> list[APIRouter]:
+    """Make the routes of all endpoints but those of one image and of V2 inference."""
+    runtime = inference.runtime
+    store, downloads = runtime.store, Downloads()
+    return [
         make_batch_routes(runtime),
         make_routes(runtime),
         make_v2_routes(inference),
@@ -76,45 +107,38 @@ def create_app(
         make_source_routes(store, served=served),
         make_page_routes(sampler, store=store),
         make_session_routes(tokens),
-        *([make_probe_routes(runtime)] if settings.metrics_port is None else []),
+        *([make_probe_routes(runtime)] if runtime.settings.metrics_port is None else []),
     ]
-    metrics.expect_routes([OTHER, RECORD, *_documented(infer, routers)])
-    site = make_site(routers, infer)
-    methods = AllowedMethods([*infer, *site.routes, *(route for router in routers for route in router.routes)])
-    bounded = BodyLimit(site, methods, seconds=settings.timeout(None), own_limits={DECISIONS, TRIALS, BATCH})
+
+
+def _lifespan(
+    parts: Sequence[AbstractAsyncContextManager[object] | None], tracer: "Tracer | None"
+) -> Callable[[object], AbstractAsyncContextManager[None]]:
+    """Return a lifespan that enters the parts in their order; the tracer is closed last."""
 
     @asynccontextmanager
     async def lifespan(_: object) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
             if tracer is not None:
                 stack.push_async_callback(asyncio.to_thread, tracer.close)
-            refresh = ReviewRefresh(store, reviews, served=served)
-            sources = SourceWatch(store, metrics.sources, served=served)
-            for part in (bounded_reader_threads(), runtime.place.link, runtime, sampler, refresh, sources, *parts):
+            for part in parts:
                 if part is not None:
                     await stack.enter_async_context(part)
             yield
 
-    router = Router(infer, redirect_slashes=False, default=bounded, lifespan=lifespan)
-    direct = DirectRoutes(router, [route for route in decisions.routes if isinstance(route, APIRoute)])
-    access = Access(
-        HeadAsGet(direct),
-        guard,
-        hosts=allowed_hosts(settings),
-    )
-    return Telemetry(access, metrics=metrics, tracer=tracer, methods=methods, on_failure=runtime.note_failure)
+    return lifespan
 
 
-def _served(runtime: Runtime) -> Served:
-    return Served.of(runtime.runner.card, runtime.runner.band)
+def _served(runtime: Runtime) -> ServedVersion:
+    return ServedVersion.of(runtime.runner.card, runtime.runner.band)
 
 
 def _make_infer_routes(inference: Inference) -> list[Route]:
     """Build the routes of V2 inference as plain ASGI apps: small tensors are fast enough to feel FastAPI's share."""
     infer = InferEndpoint(inference)
     return [
-        RawRoute("/v2/models/{name}/infer", infer, methods=["POST"]),
-        RawRoute("/v2/models/{name}/versions/{version}/infer", partial(infer), methods=["POST"]),  # Documented once.
+        RawRoute(INFER, infer, methods=["POST"]),
+        RawRoute(INFER_VERSION, partial(infer), methods=["POST"]),  # Documented once.
     ]
 
 

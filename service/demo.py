@@ -17,6 +17,7 @@ from urllib.parse import quote, urlsplit
 from common.terminal import say
 from common.thread_limit import explained_thread_limit
 from gate.errors import GateError
+from service.paths import DECISIONS
 from service.process.signals import guard_start
 from service.server import Server, make_server, serve
 from service.settings import Settings
@@ -54,7 +55,7 @@ def _decide(url: str, faces: list[Path]) -> None:
     connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=30)
     say(f"{'sample':28} {'probability':>11}  {'label':10}  {'decision':8}  reason")
     for face in faces:
-        connection.request("POST", f"/v1/decisions?id={quote(face.name)}", face.read_bytes())
+        connection.request("POST", f"{DECISIONS}?id={quote(face.name)}", face.read_bytes())
         say(_row(face.name, json.load(connection.getresponse())))
     connection.close()
 

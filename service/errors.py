@@ -27,7 +27,7 @@ SettingsError             the service does not start
 from http import HTTPStatus
 from typing import ClassVar, Literal
 
-from gate.errors import GateError, ImageError
+from gate.errors import GateError
 
 
 class ServiceError(Exception):
@@ -133,9 +133,9 @@ class InvalidImage(ServiceError):
     status = 422
     code = "invalid_image"
 
-    def __init__(self, error: ImageError) -> None:
-        super().__init__(str(error))
-        self.code = error.code
+    def __init__(self, detail: str, *, code: str) -> None:
+        super().__init__(detail)
+        self.code = code
 
 
 class MissingImage(ServiceError):

@@ -1,6 +1,5 @@
 """The parts of a running service, built once and passed to the endpoints."""
 
-import asyncio
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -11,22 +10,19 @@ from common.thread_limit import explained_thread_limit
 from gate import DecodeBudget
 from gate.cores import usable_cores
 from service.errors import Draining
-from service.http.connections import most_connections
+from service.followers import Followers, make_followers
+from service.http.connections import connection_limit
 from service.http.failed_request import FailedRequest
 from service.inference.admission import Admission
 from service.inference.decode_pool import DecodePool
 from service.inference.model_runner import LoadedModel, ModelRunner
 from service.inference.observers import DecisionObserver
 from service.inference.pipeline import Pipeline
-from service.inference.shadow import Shadow
 from service.metrics.decisions import Metrics
 from service.metrics.gathering import Gathering
 from service.observers import CountDecisions, RecordDecisions
 from service.place import ALONE, Place
-from service.records.differences import Differences
-from service.records.recorder import Recorder
 from service.records.store import Store
-from service.records.writer import Limits
 from service.settings import Settings
 
 
@@ -40,11 +36,9 @@ class Runtime:
     settings: Settings
     metrics: Metrics
     admission: Admission
-    budget: DecodeBudget
     decode_pool: DecodePool
     pipeline: Pipeline
-    shadow: Shadow | None
-    recorder: Recorder | None
+    followers: Followers
     place: Place
     metrics_of_all: Gathering
 
@@ -56,18 +50,19 @@ class Runtime:
     @property
     def store(self) -> Store | None:
         """The store of decisions; None if they are not recorded."""
-        return self.recorder.store if self.recorder else None
+        recorder = self.followers.recorder
+        return recorder.store if recorder else None
 
     def note_failure(self, failed: FailedRequest) -> None:
         """Record a failed request, if decisions are recorded."""
-        if self.recorder is not None:
-            self.recorder.failures.observe(failed)
+        if self.followers.recorder is not None:
+            self.followers.recorder.failures.observe(failed)
 
     @property
     def connections(self) -> int:
         """The maximum number of connections of each port of this process."""
         ports = 1 + sum(port is not None for port in (self.settings.metrics_port, self.settings.grpc_port))
-        return most_connections(self.place.share(self.settings.max_connections), ports=ports)
+        return connection_limit(self.place.share(self.settings.max_connections), ports=ports)
 
     def check_alive(self) -> None:
         """Raise NotReady if only a restart helps."""
@@ -87,17 +82,13 @@ class Runtime:
         """Start the threads."""
         with explained_thread_limit():
             self.pipeline.start()
-            for part in (self.shadow, self.recorder):
-                if part is not None:
-                    part.start()
+            self.followers.start()
 
     async def close(self) -> None:
         """Drain and end the threads. The event loop stays free, so that probes are answered meanwhile."""
         self.drain()
         await self.pipeline.close()
-        for part in (self.shadow, self.recorder):
-            if part is not None:
-                await asyncio.to_thread(part.close)
+        await self.followers.close()
 
     async def __aenter__(self) -> Self:
         self.start()
@@ -114,7 +105,6 @@ def build_runtime(
     loaded: LoadedModel,
     *,
     shadow: LoadedModel | None = None,
-    registry: CollectorRegistry | None = None,
     place: Place = ALONE,
 ) -> Runtime:
     """Build the parts of one process; no thread is started.
@@ -123,96 +113,63 @@ def build_runtime(
         settings: of the service; its limits are those of all workers, and this one keeps its share.
         loaded: the model to serve.
         shadow: the shadow version, if there is one.
-        registry: receives the metrics; by default a registry of their own.
         place: of this process among the workers.
 
     Raises:
         SettingsError: the settings do not name a usable store of decisions, or a band that does not fit a card.
     """
-    store = None if settings.records_url == "off" else Store(settings.records_url)
-    metrics = Metrics(registry or CollectorRegistry())
+    metrics = Metrics(CollectorRegistry())
     metrics.sources.expect(settings.listed_sources)
-    budget = DecodeBudget(place.share(settings.max_decode_bytes))
-    threads = place.threads(settings.decode_threads or usable_cores())
-    decode_pool = DecodePool(threads=threads, observe=metrics.observe_decode)
-    differences = Differences(settings.audit_ratio) if shadow and store else None
-    follower = Shadow(shadow, settings, metrics=metrics.shadow, observer=differences) if shadow else None
-    recorder = (
-        _make_recorder(
-            store,
-            settings,
-            metrics,
-            place=place,
-            budget=budget,
-            decode_pool=decode_pool,
-            differences=differences,
-        )
-        if store
-        else None
+    decode_pool = DecodePool(
+        threads=place.threads(settings.decode_threads or usable_cores()),
+        observe=metrics.observe_decode,
+        budget=DecodeBudget(place.share(settings.max_decode_bytes)),
     )
-    pipeline = Pipeline(
+    followers = make_followers(settings, metrics, shadow=shadow, place=place, decode_pool=decode_pool)
+    pipeline = _make_pipeline(settings, loaded, metrics=metrics, decode_pool=decode_pool, followers=followers)
+    admission = _make_admission(settings, pipeline, place)
+    _watch_load(metrics, pipeline, admission)
+    return Runtime(
+        settings=settings,
+        metrics=metrics,
+        admission=admission,
+        decode_pool=decode_pool,
+        pipeline=pipeline,
+        followers=followers,
+        place=place,
+        metrics_of_all=Gathering(metrics, number=place.number, workers=place.link),
+    )
+
+
+def _make_pipeline(
+    settings: Settings, loaded: LoadedModel, *, metrics: Metrics, decode_pool: DecodePool, followers: Followers
+) -> Pipeline:
+    return Pipeline(
         settings,
         loaded,
         metrics=metrics,
         decode_pool=decode_pool,
-        budget=budget,
-        observers=_observers(settings, metrics, shadow=follower, recorder=recorder),
-        shadow_size=follower.size if follower else None,
-        keep_sources=recorder is not None,
+        observers=_observers(settings, metrics, followers),
+        shadow_size=followers.shadow.size if followers.shadow else None,
+        keep_sources=followers.recorder is not None,
     )
-    admission = _make_admission(settings, pipeline, place)
+
+
+def _observers(settings: Settings, metrics: Metrics, followers: Followers) -> list[DecisionObserver]:
+    observers: list[DecisionObserver] = [CountDecisions(metrics)]
+    if followers.shadow is not None:
+        observers.append(followers.shadow)
+    if followers.recorder is not None:
+        observers.append(RecordDecisions(followers.recorder, audit_ratio=settings.audit_ratio))
+    return observers
+
+
+def _watch_load(metrics: Metrics, pipeline: Pipeline, admission: Admission) -> None:
     metrics.watch(
         queued_images=lambda: pipeline.queued_images,
         inflight_images=lambda: admission.images,
         inflight_bytes=lambda: admission.bytes,
         batch_uploads=lambda: admission.streams,
-    )
-    gathering = Gathering(metrics, number=place.number, workers=place.link)
-    return Runtime(
-        settings=settings,
-        metrics=metrics,
-        admission=admission,
-        budget=budget,
-        decode_pool=decode_pool,
-        pipeline=pipeline,
-        shadow=follower,
-        recorder=recorder,
-        place=place,
-        metrics_of_all=gathering,
-    )
-
-
-def _observers(
-    settings: Settings, metrics: Metrics, *, shadow: Shadow | None, recorder: Recorder | None
-) -> list[DecisionObserver]:
-    observers: list[DecisionObserver] = [CountDecisions(metrics)]
-    if shadow is not None:
-        observers.append(shadow)
-    if recorder is not None:
-        observers.append(RecordDecisions(recorder, audit_ratio=settings.audit_ratio))
-    return observers
-
-
-def _make_recorder(
-    store: Store,
-    settings: Settings,
-    metrics: Metrics,
-    *,
-    place: Place,
-    budget: DecodeBudget,
-    decode_pool: DecodePool,
-    differences: Differences | None,
-) -> Recorder:
-    return Recorder(
-        store,
-        metrics.records,
-        limits=Limits(settings.records_max_rows, settings.records_max_days, settings.records_max_image_bytes),
-        max_pixels=settings.max_pixels,
-        budget=budget,
-        is_busy=lambda: decode_pool.queued > 0,
-        share=place.share,
-        prunes=place.is_first,
-        differences=differences,
     )
 
 

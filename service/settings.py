@@ -234,9 +234,9 @@ class Settings(BaseModel):
         """The sources that have metrics of their own."""
         return tuple(dict.fromkeys(name for each in self.sources.split(",") if (name := each.strip())))
 
-    def timeout(self, asked_ms: int | None) -> float:
-        """Return the seconds until the deadline of a request; `asked_ms` can only shorten it."""
-        return min(self.timeout_ms, asked_ms or self.timeout_ms) / 1000
+    def timeout(self, requested_ms: int | None) -> float:
+        """Return the seconds until the deadline of a request; `requested_ms` can only shorten it."""
+        return min(self.timeout_ms, requested_ms or self.timeout_ms) / 1000
 
     def band(self, card: CardBand) -> Band:
         """Return the card's band, with the operator's edges in place of its own.

@@ -44,12 +44,12 @@ class Stages:
     """Collects stages: `read`, `decode`, `queue` (for a thread or for the model) and `inference`."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self.found: list[Stage] = []
+        self.measured: list[Stage] = []
         self._clock = clock
 
     def add(self, name: str, started: float, ended: float) -> None:
         """Add an interval that was measured elsewhere."""
-        self.found.append(Stage(name, started, ended))
+        self.measured.append(Stage(name, started, ended))
 
     def measure(self, name: str) -> Measured:
         """Measure a block, also one that fails."""
@@ -57,13 +57,13 @@ class Stages:
 
     def latest(self) -> dict[str, float]:
         """Return the seconds of the last interval of each stage, but all of `queue`, as the metrics count them."""
-        seconds = {stage.name: stage.ended - stage.started for stage in self.found}
-        waits = [stage.ended - stage.started for stage in self.found if stage.name == "queue"]
+        seconds = {stage.name: stage.ended - stage.started for stage in self.measured}
+        waits = [stage.ended - stage.started for stage in self.measured if stage.name == "queue"]
         return seconds | ({"queue": sum(waits)} if waits else {})
 
     def milliseconds(self) -> dict[str, float]:
         """Return the total of each stage, in the order of first appearance."""
         sums: dict[str, float] = {}
-        for stage in self.found:
+        for stage in self.measured:
             sums[stage.name] = sums.get(stage.name, 0.0) + (stage.ended - stage.started) * 1000
         return {name: round(value, 3) for name, value in sums.items()}

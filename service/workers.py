@@ -87,11 +87,13 @@ def become_parent(settings: Settings, flags: Mapping[str, Any], *, count: int) -
         held += [*more, *others]
     except OSError as error:
         raise SettingsError(f"LENSGATE_HOST={settings.host}: {error.strerror}") from error
-    given = {name: str(value) for name, value in flags.items() if value is not None}
+    texts = {name: str(value) for name, value in flags.items() if value is not None}
     options = ParentOptions(
-        WorkerOptions(given, count, port, metrics_port, grpc_port, rates),
-        settings.model_load_seconds + _RELOAD_GRACE,
-        settings.log_level,
+        worker=WorkerOptions(
+            flags=texts, count=count, port=port, metrics_port=metrics_port, grpc_port=grpc_port, rates=rates
+        ),
+        reload_seconds=settings.model_load_seconds + _RELOAD_GRACE,
+        log_level=settings.log_level,
     )
     root = str(Path(__file__).parents[1])
     path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 import lensgate
-from gate import Band, ModelError
+from gate import Action, Band, Label, ModelError, Reason
 from lensgate import Decision, Gate, ImageError, ImageFailed
 from lensgate.in_process import _BATCH_SIZE
 from tests.conftest import ROOT
@@ -38,7 +38,16 @@ def gate(tmp_path: Path) -> Gate:
 )
 def test_bytes_and_arrays_are_decided(gate: Gate, make: Callable[[object], bytes]) -> None:
     found = gate.decide(make(flat(51)), expected="glasses")
-    assert found == Decision(0.2, "no_glasses", "discard", "contradicted", None, Band(0.4, 0.6), "glasses", "7")  # type: ignore[arg-type]
+    assert found == Decision(
+        glasses_probability=0.2,
+        label=Label.NO_GLASSES,
+        decision=Action.DISCARD,
+        reason=Reason.CONTRADICTED,
+        novelty=None,
+        band=Band(0.4, 0.6),
+        model_name="glasses",
+        model_version="7",
+    )
     assert not found.accepted
 
 

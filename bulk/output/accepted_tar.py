@@ -43,7 +43,7 @@ def safe_name(name: str) -> str:
     safe = "/".join("%2E%2E" if part == ".." else part for part in name.split("/"))
     if safe.startswith("/"):
         safe = f"%2F{safe[1:]}"
-    return _UNSAFE.sub(lambda found: quote(found[0], safe=""), safe)
+    return _UNSAFE.sub(lambda match: quote(match[0], safe=""), safe)
 
 
 def fit_key(key: str, room: int) -> str:
@@ -126,12 +126,12 @@ class AcceptedTar:
 
     def _free(self, key: str) -> str:
         """Return a key that is not taken: readers would merge two images under one key into one sample."""
-        found, same = key, _folded(key)
-        while _folded(found) in self._keys:
+        free, same = key, _folded(key)
+        while _folded(free) in self._keys:
             self._keys[same] += 1
-            found = f"{key}~{self._keys[same]}"
-        self._keys[_folded(found)] = 1
-        return found
+            free = f"{key}~{self._keys[same]}"
+        self._keys[_folded(free)] = 1
+        return free
 
     @staticmethod
     def _write(tar: tarfile.TarFile, name: str, data: bytes) -> None:

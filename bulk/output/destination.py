@@ -65,10 +65,11 @@ class Destination:
                 unfinished += folder.sweep()
                 # Workers of this run may have died too.
                 stack.callback(folder.sweep)
-            found = cls(job, table, accepted)
-            found._drop_tars({name.partition(f"{ENDING}-")[0] for name in unfinished} - found._shards.keys())
-            stack.callback(found._drop_unfinished)
-            yield found
+            destination = cls(job, table, accepted)
+            slots = {name.partition(f"{ENDING}-")[0] for name in unfinished}
+            destination._drop_tars(slots - destination._shards.keys())
+            stack.callback(destination._drop_unfinished)
+            yield destination
 
     def done(self, unit: WorkUnit) -> Shard | None:
         """Return the unit's shard if it is up to date: same files, model, band and rule, and its tar exists."""
@@ -105,8 +106,8 @@ class Destination:
         if not names:
             return ScoreCache.empty()
         with ThreadPoolExecutor(_READERS) as pool:
-            found = list(pool.map(self._scores, names))
-        hashes, probability, novelty = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
+            scores = list(pool.map(self._scores, names))
+        hashes, probability, novelty = (np.concatenate(arrays) for arrays in zip(*scores, strict=True))
         return ScoreCache.of(hashes, probability, novelty)
 
     def sweep(self, source: Source, slots: Set[str], *, unlisted: Sequence[str] = ()) -> Swept:

@@ -40,8 +40,8 @@ def read_failures(folder: Folder, names: Iterable[str], pool: Executor) -> tuple
         for code, number in counts.items():
             images[code] = images.get(code, 0) + number
             first.setdefault(code, name)
-    found = [Failure(code, number, *_example(folder, first[code], code)) for code, number in images.items()]
-    return tuple(sorted(found, key=lambda failure: (-failure.images, failure.code)))
+    failures = [Failure(code, number, *_example(folder, first[code], code)) for code, number in images.items()]
+    return tuple(sorted(failures, key=lambda failure: (-failure.images, failure.code)))
 
 
 def _count(folder: Folder, name: str) -> dict[str, int]:

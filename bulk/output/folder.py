@@ -47,10 +47,10 @@ class Folder:
 
     def sweep(self) -> list[str]:
         """Remove unfinished files of killed runs or workers, which exist in local folders only; return their names."""
-        found = [name for name in self._all() if name.startswith(TEMPORARY)] if self._store.is_local else []
-        for name in found:
+        unfinished = [name for name in self._all() if name.startswith(TEMPORARY)] if self._store.is_local else []
+        for name in unfinished:
             self.remove(name)
-        return [name.removeprefix(TEMPORARY) for name in found]
+        return [name.removeprefix(TEMPORARY) for name in unfinished]
 
     def opened(self, name: str) -> contextlib.AbstractContextManager[IO[bytes]]:
         """Open one of its files for reading."""

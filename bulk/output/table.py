@@ -18,7 +18,7 @@ from bulk.output.tally import Counts, SourceCells
 from bulk.work_unit import SourceKind, WorkUnit
 from common.source_report import Cell, bin_of
 from common.terminal import printable
-from common.webdataset import distinct
+from common.webdataset import distinct_path
 from gate import Action, Decision, ImageError, Label, Reason
 from gate.scorer import Score
 
@@ -73,7 +73,7 @@ class Row:
     @property
     def shown_source(self) -> str:
         """The named source, otherwise the place of the image."""
-        return self.named_source or distinct(self.source)
+        return self.named_source or distinct_path(self.source)
 
     @property
     def cell(self) -> Cell | None:
@@ -90,7 +90,7 @@ class Row:
         return Counts(accepted=1) if self.decision.action is Action.ACCEPT else Counts(discarded=1)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Shard:
     """The metadata of a shard: its unit, the unit's state, and the counts of its images.
 
@@ -118,7 +118,7 @@ class Shard:
 
     def has_rows_under(self, folders: Iterable[str]) -> bool:
         """Return whether any of its rows comes from one of `folders` or from below it."""
-        names = [distinct(folder) for folder in folders]
+        names = [distinct_path(folder) for folder in folders]
         return any(f"{source}/".startswith(f"{name}/") for source in self.counts for name in names)
 
     def is_of(self, unit: WorkUnit, job: BulkJob) -> bool:
@@ -153,7 +153,7 @@ def _fields(row: Row, version: str) -> dict[str, object]:
     fields: dict[str, object] = {
         "id": printable(row.id),
         "source": row.shown_source,
-        "file": distinct(row.source),
+        "file": distinct_path(row.source),
         "sha256": row.sha256 and row.sha256.hex(),
         "expected": row.expected,
         "model_version": version,
@@ -191,7 +191,7 @@ class TableWriter:
         """Add a row."""
         self._rows.append(row)
         self._characters += len(row.id) + min(len(str(row.error or "")), _DETAIL_CHARACTERS)
-        source = distinct(row.source)
+        source = distinct_path(row.source)
         self.counts[source] = self.counts.get(source, Counts()) + row.counts
         if (cell := row.cell) is not None:
             self.cells.add(cell)
@@ -202,9 +202,14 @@ class TableWriter:
     def finish(self, unit: WorkUnit, job: BulkJob) -> None:
         """Write the remaining rows and the metadata."""
         self._flush()
-        keys = job.score_key, job.decision_key
         shard = Shard(
-            *(unit.slot, unit.kind, unit.source, unit.fingerprint, *keys, self._may_pass),
+            slot=unit.slot,
+            kind=unit.kind,
+            source=unit.source,
+            fingerprint=unit.fingerprint,
+            score_key=job.score_key,
+            decision_key=job.decision_key,
+            may_pass=self._may_pass,
             counts=self.counts,
             cells=self.cells.counts,
         )

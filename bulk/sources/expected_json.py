@@ -38,16 +38,16 @@ def read_expected(column: str, ending: str, members: Mapping[str, Sequence[bytes
         InvalidExpected: there is no `.json` or more than one, or the field is missing or not a label.
         RowError: the `.json` cannot be read.
     """
-    found = _own_json(ending, members)
-    if not found:
+    bodies = _own_json(ending, members)
+    if not bodies:
         raise InvalidExpected(
             f"the image has no .json with {column!r}: the members of a sample must be consecutive in the tar"
         )
-    if len(found) > 1:
-        raise InvalidExpected("the sample has more than one .json")
-    if isinstance(found[0], RowError):
-        raise found[0]
-    fields = _parse(found[0] or b"", column)
+    if len(bodies) > 1:
+        raise InvalidExpected("the sample has more than one .json: keep the one with the label")
+    if isinstance(bodies[0], RowError):
+        raise bodies[0]
+    fields = _parse(bodies[0] or b"", column)
     if column not in fields:
         names = ", ".join(sorted(fields)[:20])[:200]
         raise InvalidExpected(
@@ -63,13 +63,13 @@ def read_named_source(column: str, ending: str, members: Mapping[str, Sequence[b
         InvalidSource: the `.json` is not valid, or the field is not a source.
         RowError: the `.json` cannot be read.
     """
-    found = _own_json(ending, members)
-    if not found:
+    bodies = _own_json(ending, members)
+    if not bodies:
         return None
-    if isinstance(found[0], RowError):
-        raise found[0]
+    if isinstance(bodies[0], RowError):
+        raise bodies[0]
     try:
-        return read_source(_parse(found[0] or b"", column).get(column))
+        return read_source(_parse(bodies[0] or b"", column).get(column))
     except InvalidExpected as error:
         raise InvalidSource(str(error)) from None
 

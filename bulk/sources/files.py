@@ -12,7 +12,7 @@ from bulk.sources.walk import Walk
 from common.storage import FileStore, StoredFile, any_path
 
 
-class Listed(Protocol):
+class FileListing(Protocol):
     """Files of one store, and the folder that image ids are relative to."""
 
     @property
@@ -25,7 +25,7 @@ class Listed(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Files:
+class SourceFiles:
     """All files of SRC without hidden ones, in an order that depends on their paths alone.
 
     Args:
@@ -39,7 +39,7 @@ class Files:
     form: Literal["folder", "file", "pattern"]
 
     @classmethod
-    def under(cls, store: FileStore, path: str) -> "Files":
+    def under(cls, store: FileStore, path: str) -> "SourceFiles":
         """Look up `path`; an existing file or folder takes precedence over a pattern."""
         path = path.rstrip("/") or "/"
         try:
@@ -120,7 +120,7 @@ class Files:
             return False
 
     def _matching(self, ignored: Ignored, is_wanted: Callable[[str], bool]) -> Iterator[StoredFile]:
-        named, before = _Named(self.store), _Before()
+        named, before = _FilesByName(self.store), _EarlierMatches()
 
         def is_new(path: str) -> bool:
             return path not in before and is_wanted(path)
@@ -140,7 +140,7 @@ def _any_name(pattern: str) -> str:
     return f"{folder}/{'**' if name == '**' else '*'}"
 
 
-class _Before:
+class _EarlierMatches:
     """The matches of earlier patterns of SRC, so that a file that matches two of them is judged once."""
 
     def __init__(self) -> None:
@@ -155,7 +155,7 @@ class _Before:
         )
 
 
-class _Named:
+class _FilesByName:
     """Finds files by name, and lists a folder once for consecutive names in it."""
 
     def __init__(self, store: FileStore) -> None:

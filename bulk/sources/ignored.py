@@ -32,7 +32,7 @@ class Ignored:
         self.add(ending[0] if ending else "no ending")
 
 
-def describe(counts: Mapping[str, int]) -> str:
+def describe_ignored(counts: Mapping[str, int]) -> str:
     """Return a text such as `3 files ignored: .jfif 2, .txt 1`, largest counts first; empty if there were none."""
     total = sum(counts.values())
     if not total:

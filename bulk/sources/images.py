@@ -6,37 +6,37 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 
 from bulk.errors import FileTooLarge
-from bulk.sources.cut import Cut
-from bulk.sources.files import Listed
+from bulk.sources.chunking import Chunking
+from bulk.sources.files import FileListing
 from bulk.sources.sample import MAX_BYTES, Fetch, Sample, failing, key_of, unreadable
 from bulk.work_unit import WorkUnit, slot_name
 from common.storage import FileStore, ObjectStore, StoredFile
-from common.webdataset import distinct
+from common.webdataset import distinct_path
 from gate.files import read_at_most
 
-CUT = Cut()
+_CHUNKING = Chunking()
 
 # Files fetched from an object store at a time; the next group is prefetched while one is judged.
 _GROUP_FILES = 32
 _GROUP_BYTES = 32 * 2**20
 
 
-def image_units(files: Listed, source: str, *, cut: Cut = CUT) -> Iterator[WorkUnit]:
+def image_units(files: FileListing, source: str) -> Iterator[WorkUnit]:
     """Cut `files`, all of them images, into units."""
     root = files.root
-    for number, group in enumerate(cut.groups(files, root)):
+    for number, group in enumerate(_CHUNKING.groups(files, root)):
         # The first unit's identity does not depend on its first file: a later file may sort before it.
         start = _relative(group[0].title, root) if number else ""
         slot = slot_name("images", start or root.rpartition("/")[2], source, start)
-        yield WorkUnit("images", source, root, slot, group, images=len(group))
+        yield WorkUnit(kind="images", source=source, root=root, slot=slot, files=group, images=len(group))
 
 
 def read_images(unit: WorkUnit, store: FileStore) -> Iterator[Sample]:
     """Yield a sample for each file of a unit. Local files are read lazily."""
     if isinstance(store, ObjectStore):
-        for group, found in _read_ahead(_groups(unit.files), store):
+        for group, contents in _read_ahead(_groups(unit.files), store):
             for file in group:
-                yield _sample(file, unit, store, partial(_take, found.get(file.path)))
+                yield _sample(file, unit, store, partial(_take, contents.get(file.path)))
     else:
         for file in unit.files:
             yield _sample(file, unit, store, partial(_read, store, file))
@@ -48,7 +48,7 @@ def _sample(file: StoredFile, unit: WorkUnit, store: FileStore, fetch: Fetch) ->
     name = _relative(file.title, unit.root)
     stem, _, ending = name.rpartition(".")
     folder = store.name(file.path).rpartition("/")[0] or "/"
-    return Sample(distinct(name), folder, fetch, file.size or 0, key=key_of(stem, safe="/"), ending=ending.lower())
+    return Sample(distinct_path(name), folder, fetch, file.size or 0, key=key_of(stem, safe="/"), ending=ending.lower())
 
 
 def _read(store: FileStore, listed: StoredFile) -> bytes:
@@ -67,10 +67,10 @@ def _checked(data: bytes) -> bytes:
     return data
 
 
-def _take(found: bytes | Exception | None) -> bytes:
-    if isinstance(found, Exception):
-        raise unreadable("the file cannot be read", found) from None
-    return _checked(found or b"")
+def _take(content: bytes | Exception | None) -> bytes:
+    if isinstance(content, Exception):
+        raise unreadable("the file cannot be read", content) from None
+    return _checked(content or b"")
 
 
 def _groups(files: Iterable[StoredFile]) -> Iterator[list[StoredFile]]:
@@ -97,10 +97,10 @@ def _read_ahead(
         for group in groups:
             coming.append((group, reader.submit(load, group)))
             if len(coming) > 1:
-                first, found = coming.popleft()
-                yield first, found.result()
-        for last, found in coming:
-            yield last, found.result()
+                first, contents = coming.popleft()
+                yield first, contents.result()
+        for last, contents in coming:
+            yield last, contents.result()
 
 
 def _relative(path: str, root: str) -> str:

@@ -7,10 +7,10 @@ from itertools import takewhile
 from bulk.errors import FileTooLarge, MissingImage, RowError
 from bulk.job import Columns
 from bulk.sources.expected_json import is_json, read_expected, read_named_source, too_long
-from bulk.sources.sample import MAX_BYTES, Parts, Sample, failing
+from bulk.sources.sample import MAX_BYTES, PartReader, Sample, failing
 from common.tar import End
-from common.terminal import printable, shown
-from common.webdataset import Fate, File, Rank, ShardEvent, Unreadable, distinct
+from common.terminal import printable, quoted
+from common.webdataset import Fate, File, Rank, ShardEvent, Unreadable, distinct_path
 from gate import Label
 
 # A sample is held until it is complete; a sample above these limits is flushed in pieces.
@@ -113,7 +113,7 @@ class Samples:
     def _fault(self, file: File) -> RowError | None:
         """Return the error that the header alone shows, so that a decision does not depend on `whole`."""
         if file.size > MAX_BYTES:
-            text = f"{shown(file.name)} has {file.size:,} bytes: at most {MAX_BYTES:,} are read of a member"
+            text = f"{quoted(file.name)} has {file.size:,} bytes: at most {MAX_BYTES:,} are read of a member"
             return FileTooLarge(text)
         return too_long(file.size) if self._reads_json and is_json(file.ending) else None
 
@@ -159,11 +159,11 @@ class Samples:
         by_name = len(images) > 1 or group.is_long
         for image in images:
             group.has_rows = True
-            yield self._sample(distinct(image.name if by_name else group.key), image, group)
+            yield self._sample(distinct_path(image.name if by_name else group.key), image, group)
 
     def _sample(self, name: str, image: _SampleMember, group: _Group) -> Sample:
         """Make the sample of one image."""
-        parts = Parts()
+        parts = PartReader()
         expected, named = self._named(image, group, parts)
         parts.read(lambda: self._check(image, group))
         beside = [
@@ -194,25 +194,25 @@ class Samples:
                 raise member.body
         if self._whole and group.is_long:
             raise FileTooLarge(
-                f"the sample {shown(group.key)} has more than {_MAX_MEMBERS:,} members or {_MAX_SAMPLE_BYTES:,} bytes: "
-                "too much for --keep. Members whose names agree up to the first dot are one sample"
+                f"the sample {quoted(group.key)} has more than {_MAX_MEMBERS:,} members or {_MAX_SAMPLE_BYTES:,} "
+                "bytes: too much for --keep. Members whose names agree up to the first dot are one sample"
             )
 
-    def _named(self, image: _SampleMember, group: _Group, parts: Parts) -> tuple[Label | None, str | None]:
+    def _named(self, image: _SampleMember, group: _Group, parts: PartReader) -> tuple[Label | None, str | None]:
         """Return the requested label and the source that the sample's `.json` names."""
         label, source = self._columns.expected, self._columns.source
         if not self._reads_json:
             return None, None
-        found: dict[str, list[_Body]] = {"json": list(group.json)} if group.json else {}
+        bodies: dict[str, list[_Body]] = {"json": list(group.json)} if group.json else {}
         for member in group.members:
             if is_json(member.ending):
-                found.setdefault(member.ending.lower(), []).append(member.body)
+                bodies.setdefault(member.ending.lower(), []).append(member.body)
         if group.is_long and group.has_own_json and image.stem:
             # The image's own one may lie in another piece: the sample's must not take its place.
-            found.pop("json", None)
+            bodies.pop("json", None)
         return (
-            parts.read(lambda: read_expected(label, image.ending, found)) if label is not None else None,
-            parts.read(lambda: read_named_source(source, image.ending, found)) if source is not None else None,
+            parts.read(lambda: read_expected(label, image.ending, bodies)) if label is not None else None,
+            parts.read(lambda: read_named_source(source, image.ending, bodies)) if source is not None else None,
         )
 
     def _without_image(self, group: _Group) -> Sample:
@@ -221,5 +221,5 @@ class Samples:
         error = fault or MissingImage(
             f"the sample has no image, only {endings}: the members of a sample must be consecutive in the tar"
         )
-        expected, named = self._named(_SampleMember(group.key, ""), group, Parts())
-        return Sample(distinct(group.key), self._source, failing(error), expected=expected, named_source=named)
+        expected, named = self._named(_SampleMember(group.key, ""), group, PartReader())
+        return Sample(distinct_path(group.key), self._source, failing(error), expected=expected, named_source=named)

@@ -111,13 +111,13 @@ class Glob:
 
     def _open(self, states: set[int]) -> States:
         """Add the states after each `**`, which may match zero folders."""
-        found = set(states)
+        opened = set(states)
         for state in states:
             following = state
             while following + 1 < len(self._parts) and self._parts[following] is None:
                 following += 1
-                found.add(following)
-        return frozenset(found)
+                opened.add(following)
+        return frozenset(opened)
 
 
 def matcher(pattern: str) -> re.Pattern[str]:

@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 from bulk.errors import CorruptShard, FileTooLarge, InvalidSource, MissingImage, SourceError
 from bulk.job import Columns
 from bulk.sources.expected_column import ExpectedColumn
-from bulk.sources.files import Listed
-from bulk.sources.sample import MAX_BYTES, Parts, Sample, failing, key_of, plain_value, read_source, unreadable
+from bulk.sources.files import FileListing
+from bulk.sources.sample import MAX_BYTES, PartReader, Sample, failing, key_of, plain_value, read_source, unreadable
 from bulk.work_unit import WorkUnit, slot_name
 from common.storage import FileStore, StoredFile
 from gate import Label
@@ -29,7 +29,7 @@ _WITHOUT_RANGES = ("support range requests", "seek streaming HTTP file")
 _NO_RANGES = "its web server supports no ranges, which Parquet needs: copy it to a disk or an object store"
 
 
-def row_units(files: Listed, source: str) -> Iterator[WorkUnit]:
+def row_units(files: FileListing, source: str) -> Iterator[WorkUnit]:
     """Yield a unit for each row group of `files`, and one for a file without row groups or that cannot be read."""
     root = files.root
     for file in files:
@@ -38,7 +38,9 @@ def row_units(files: Listed, source: str) -> Iterator[WorkUnit]:
         for number, rows in enumerate(counts or [0]):
             slot = slot_name("parquet", f"{title}-{number:04d}", files.store.name(file.path), str(number))
             group = number if counts else None
-            yield WorkUnit("parquet", source, root, slot, (file,), row_group=group, images=rows)
+            yield WorkUnit(
+                kind="parquet", source=source, root=root, slot=slot, files=(file,), row_group=group, images=rows
+            )
 
 
 def read_rows(unit: WorkUnit, store: FileStore, columns: Columns) -> Iterator[Sample]:
@@ -105,7 +107,7 @@ class _Rows:
             raise pa.ArrowInvalid(f"the file has {metadata.num_rows:,} rows, and its row groups {number:,}")
 
     def _sample(self, image: pa.Scalar, batch: pa.RecordBatch, row: int, number: int) -> Sample:
-        parts = Parts()
+        parts = PartReader()
         name = parts.read(lambda: self._name(batch, row)) or str(number)
         data = parts.read(lambda: _data(image))
         expected = parts.read(lambda: self._requested(batch, row))
@@ -164,21 +166,21 @@ def _row_counts(store: FileStore, file: StoredFile) -> list[int]:
         return []
 
 
-def _image_column(schema: pa.Schema, asked: str | None) -> str:
+def _image_column(schema: pa.Schema, name: str | None) -> str:
     """Return the given column, the one named `image`, or the only column with bytes."""
-    found: list[str] = [field.name for field in schema if _holds_bytes(field.type)]
+    filled: list[str] = [field.name for field in schema if _holds_bytes(field.type)]
     # Without an image in a file its column has no type.
     empty: list[str] = [field.name for field in schema if _is_untyped(field.type)]
-    if asked is not None:
-        if asked not in [*found, *empty]:
-            raise SourceError(f"the column {asked!r} holds no bytes; columns with bytes: {', '.join(found) or 'none'}")
-        return asked
-    if _IMAGE in [*found, *empty]:
+    if name is not None:
+        if name not in [*filled, *empty]:
+            raise SourceError(f"the column {name!r} holds no bytes; columns with bytes: {', '.join(filled) or 'none'}")
+        return name
+    if _IMAGE in [*filled, *empty]:
         return _IMAGE
-    if len(found or empty) == 1:
-        return (found or empty)[0]
-    if found:
-        raise SourceError(f"select the column of images with --image-column: {', '.join(found)}")
+    if len(filled or empty) == 1:
+        return (filled or empty)[0]
+    if filled:
+        raise SourceError(f"select the column of images with --image-column: {', '.join(filled)}")
     columns = ", ".join(f"{field.name} ({field.type})" for field in schema)
     raise SourceError(f"no column holds the bytes of one image in each row, as bytes or {{bytes, path}}: {columns}")
 
@@ -202,8 +204,8 @@ def _inner(kind: pa.DataType) -> pa.DataType:
 
 
 def _bytes_of(column: pa.Array) -> pa.Array:
-    found = pc.struct_field(column, _BYTES) if pa.types.is_struct(column.type) else column
-    return found.dictionary_decode() if pa.types.is_dictionary(found.type) else found
+    data = pc.struct_field(column, _BYTES) if pa.types.is_struct(column.type) else column
+    return data.dictionary_decode() if pa.types.is_dictionary(data.type) else data
 
 
 def _data(image: pa.Scalar) -> bytes:

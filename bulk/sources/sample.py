@@ -64,7 +64,7 @@ def failing(error: RowError) -> Fetch:
     return fetch
 
 
-class Parts:
+class PartReader:
     """Reads the parts of a sample, of which one that cannot be read hides no other: an order outlives its image.
 
     `fault` is the error of the first part that could not be read.

@@ -6,22 +6,23 @@ from typing import IO
 from bulk.errors import CorruptShard, RowError
 from bulk.job import Columns
 from bulk.sources import archives
-from bulk.sources.files import Listed
+from bulk.sources.files import FileListing
 from bulk.sources.members import Samples
 from bulk.sources.sample import MAX_BYTES, Sample, failing, unreadable
 from bulk.work_unit import WorkUnit, slot_name
 from common.storage import FileStore
-from common.webdataset import ShardReader, split
+from common.webdataset import ShardReader, split_name
 
 ENDINGS = archives.ENDINGS
 
 
-def tar_units(files: Listed, source: str) -> Iterator[WorkUnit]:
+def tar_units(files: FileListing, source: str) -> Iterator[WorkUnit]:
     """Yield a unit for each of `files`, all of them tars. Its shard's name does not depend on the pattern in SRC."""
     root = files.root
     for file in files:
-        title = split(file.title.removeprefix(root))[0]
-        yield WorkUnit("webdataset", source, root, slot_name("webdataset", title, files.store.name(file.path)), (file,))
+        title = split_name(file.title.removeprefix(root))[0]
+        slot = slot_name("webdataset", title, files.store.name(file.path))
+        yield WorkUnit(kind="webdataset", source=source, root=root, slot=slot, files=(file,))
 
 
 def read_tar(unit: WorkUnit, store: FileStore, columns: Columns, *, whole: bool) -> Iterator[Sample]:

@@ -10,11 +10,11 @@ from typing import Any
 from bulk.errors import SourceError
 from bulk.job import Columns
 from bulk.sources import images, rows, shards
-from bulk.sources.files import Files, Listed
-from bulk.sources.ignored import Ignored, describe
+from bulk.sources.files import FileListing, SourceFiles
+from bulk.sources.ignored import Ignored, describe_ignored
 from bulk.sources.patterns import has_magic
 from bulk.sources.sample import Sample
-from bulk.sources.wanted import Wanted, fault_units, read_faults
+from bulk.sources.selection import SelectedFiles, fault_units, read_faults
 from bulk.work_unit import SourceKind, WorkUnit
 from common.storage import FileStore, locate
 from gate.header import IMAGE_ENDINGS
@@ -24,7 +24,7 @@ _ENDINGS: Mapping[SourceKind, tuple[str, ...]] = {
     "webdataset": shards.ENDINGS,
     "parquet": rows.ENDINGS,
 }
-_UNITS: Mapping[SourceKind, Callable[[Listed, str], Iterator[WorkUnit]]] = {
+_UNITS: Mapping[SourceKind, Callable[[FileListing, str], Iterator[WorkUnit]]] = {
     "images": images.image_units,
     "webdataset": shards.tar_units,
     "parquet": rows.row_units,
@@ -47,7 +47,7 @@ class Source:
 
     kind: SourceKind
     url: str
-    files: Files
+    files: SourceFiles
     is_kind_given: bool = False
     outputs: Mapping[str, SourceKind] = field(default_factory=dict)
 
@@ -64,7 +64,7 @@ class Source:
         outputs = {} if self.files.form == "file" else self.outputs
         ours = {folder: kind for folder, kind in outputs.items() if kind == self.kind}
         written_to = lru_cache(partial(_written_to, self.files.store, outputs=ours))
-        wanted = Wanted(
+        wanted = SelectedFiles(
             self.files,
             self.kind,
             _ENDINGS[self.kind],
@@ -93,10 +93,10 @@ def open_source(
         OSError: SRC cannot be listed.
     """
     store, path = locate(url, options)
-    files = Files.under(store, path)
+    files = SourceFiles.under(store, path)
     name = store.name(files.path)
-    found = kind or _find_kind(files, name, outputs or {})
-    return Source(found, name, files, is_kind_given=kind is not None, outputs=outputs or {})
+    chosen = kind or _find_kind(files, name, outputs or {})
+    return Source(chosen, name, files, is_kind_given=kind is not None, outputs=outputs or {})
 
 
 def read_unit(unit: WorkUnit, store: FileStore, columns: Columns, *, whole: bool) -> Iterator[Sample]:
@@ -115,9 +115,9 @@ def read_unit(unit: WorkUnit, store: FileStore, columns: Columns, *, whole: bool
             return rows.read_rows(unit, store, columns)
 
 
-def _find_kind(files: Files, url: str, outputs: Mapping[str, SourceKind]) -> SourceKind:
+def _find_kind(files: SourceFiles, url: str, outputs: Mapping[str, SourceKind]) -> SourceKind:
     """Detect the format from the first files, or from the first one with a known suffix among many others."""
-    found: set[SourceKind] = set()
+    present: set[SourceKind] = set()
     written: set[SourceKind] = set()  # Of files that an earlier run wrote.
     written_to = lru_cache(partial(_written_to, files.store, outputs=outputs))
     ignored = Ignored()
@@ -134,22 +134,22 @@ def _find_kind(files: Files, url: str, outputs: Mapping[str, SourceKind]) -> Sou
         kinds = _kinds_of(name)
         ours = kinds & written_to(folder)
         written |= ours
-        found |= kinds - ours
-        if found and number >= _LOOK:
+        present |= kinds - ours
+        if present and number >= _LOOK:
             break
-    found = found or written
-    if not found:
-        raise SourceError(_nothing(files, url, ignored))
-    if len(found) > 1:
-        raise SourceError(f"{url} holds {' and '.join(sorted(found))}: select one with --format")
-    return found.pop()
+    present = present or written
+    if not present:
+        raise SourceError(_explain_empty(files, url, ignored))
+    if len(present) > 1:
+        raise SourceError(f"{url} holds {' and '.join(sorted(present))}: select one with --format")
+    return present.pop()
 
 
 def _kinds_of(name: str) -> set[SourceKind]:
     return {kind for kind, endings in _ENDINGS.items() if name.lower().endswith(endings)}
 
 
-def _nothing(files: Files, url: str, ignored: Ignored) -> str:
+def _explain_empty(files: SourceFiles, url: str, ignored: Ignored) -> str:
     """Say that no image was found, and what counts as one."""
     endings = " ".join(itertools.chain(*_ENDINGS.values()))
     if files.form == "file":
@@ -161,7 +161,7 @@ def _nothing(files: Files, url: str, ignored: Ignored) -> str:
         return f"{url} is {named.detail}; write its bytes into a file first"
     if named is not None and named.path == files.path and named.size is None:
         return f"{url} does not exist"
-    there = f" ({describe(ignored.counts)})" if ignored.counts else ""
+    there = f" ({describe_ignored(ignored.counts)})" if ignored.counts else ""
     return f"{url} is not a file, and holds no file with one of the suffixes {endings}{there}"
 
 

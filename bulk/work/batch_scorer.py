@@ -50,10 +50,10 @@ class _Examined:
     error: ImageError | RowError | None = None
 
 
-AnyError = TypeVar("AnyError", bound=BaseException)
+_Error = TypeVar("_Error", bound=BaseException)
 
 
-def _bare(error: AnyError) -> AnyError:
+def _bare(error: _Error) -> _Error:
     """Drop the error's traceback, whose frames keep the image alive: thousands of rows are held at a time."""
     error.__cause__ = error.__context__ = None
     return error.with_traceback(None)

@@ -13,7 +13,7 @@ from lensgate_client._pixels.images import Ask, ImageInput, checked_label
 from lensgate_client._pixels.raster import count_images, is_batch, is_tensor
 from lensgate_client._stream.attempts import Attempts
 from lensgate_client._stream.filter_run import FilterRun, FilterStats, RejectLimits
-from lensgate_client._stream.verdicts import Regenerated, Sorted
+from lensgate_client._stream.verdicts import Judged, Regenerated
 from lensgate_client.async_client import AsyncGate
 from lensgate_client.client import Gate
 from lensgate_client.models import Label, Outcome
@@ -100,13 +100,13 @@ class _Filter(Generic[_Gate]):
     def _inputs(self, item: Any, candidates: deque[_Candidate]) -> Iterator[ImageInput]:
         """Yield the inputs for the gate; append one candidate for each of their images."""
         for sample in item if isinstance(item, list) else (item,):
-            given = sample if self._pixels is None else self._pixels(sample)
-            image = given.image if isinstance(given, Ask) else given
+            prepared = sample if self._pixels is None else self._pixels(sample)
+            image = prepared.image if isinstance(prepared, Ask) else prepared
             result = sample.image if isinstance(sample, Ask) else sample
             fingerprint = ImageFingerprint(result if is_tensor(result) else image)
             indexes = range(count_images(image)) if is_batch(image) else (None,)
             candidates.extend(_Candidate(result, index, fingerprint) for index in indexes)
-            yield given
+            yield prepared
 
 
 class GateFilter(_Filter[Gate]):
@@ -133,16 +133,16 @@ class GateFilter(_Filter[Gate]):
             GaveUp: too many images are rejected, or the samples end too early.
             GateError: the gate is down, before a sample is generated, or cannot decide about further images.
         """
-        return self._take(self._judge(self._begin(count, expected), source, expected))
+        return self._take(self._outcomes(self._begin(count, expected), source, expected))
 
-    def sort(
+    def judge(
         self, source: Source, count: int | None = None, *, expected: Label | None = None
-    ) -> Generator[Sorted, None, None]:
+    ) -> Generator[Judged, None, None]:
         """Yield every image with its outcome, accepted or not, until `count` images are accepted; otherwise as `take`.
 
         `stats` counts both.
         """
-        return self._sort(self._judge(self._begin(count, expected), source, expected))
+        return self._judge(self._outcomes(self._begin(count, expected), source, expected))
 
     def regenerate(
         self,
@@ -177,12 +177,12 @@ class GateFilter(_Filter[Gate]):
                 if outcome.accepted:
                     yield candidate.checked_image()
 
-    def _sort(self, judged: Generator[tuple[_Candidate, Outcome], None, None]) -> Generator[Sorted, None, None]:
+    def _judge(self, judged: Generator[tuple[_Candidate, Outcome], None, None]) -> Generator[Judged, None, None]:
         with closing(judged):
             for candidate, outcome in judged:
-                yield Sorted(candidate.checked_image(), outcome)
+                yield Judged(candidate.checked_image(), outcome)
 
-    def _judge(
+    def _outcomes(
         self, run: FilterRun, source: Source, expected: Label | None
     ) -> Generator[tuple[_Candidate, Outcome], None, None]:
         self._gate.check_ready()
@@ -224,13 +224,13 @@ class AsyncGateFilter(_Filter[AsyncGate]):
         self, source: AsyncSource, count: int | None = None, *, expected: Label | None = None
     ) -> AsyncGenerator[Any, None]:
         """Yield images as `GateFilter.take` does. Use `contextlib.aclosing` to leave the loop early."""
-        return self._take(self._judge(self._begin(count, expected), source, expected))
+        return self._take(self._outcomes(self._begin(count, expected), source, expected))
 
-    def sort(
+    def judge(
         self, source: AsyncSource, count: int | None = None, *, expected: Label | None = None
-    ) -> AsyncGenerator[Sorted, None]:
-        """Yield every image with its outcome as `GateFilter.sort` does."""
-        return self._sort(self._judge(self._begin(count, expected), source, expected))
+    ) -> AsyncGenerator[Judged, None]:
+        """Yield every image with its outcome as `GateFilter.judge` does."""
+        return self._judge(self._outcomes(self._begin(count, expected), source, expected))
 
     def regenerate(
         self,
@@ -250,12 +250,12 @@ class AsyncGateFilter(_Filter[AsyncGate]):
                 if outcome.accepted:
                     yield candidate.checked_image()
 
-    async def _sort(self, judged: AsyncGenerator[tuple[_Candidate, Outcome], None]) -> AsyncGenerator[Sorted, None]:
+    async def _judge(self, judged: AsyncGenerator[tuple[_Candidate, Outcome], None]) -> AsyncGenerator[Judged, None]:
         async with aclosing(judged):
             async for candidate, outcome in judged:
-                yield Sorted(candidate.checked_image(), outcome)
+                yield Judged(candidate.checked_image(), outcome)
 
-    async def _judge(
+    async def _outcomes(
         self, run: FilterRun, source: AsyncSource, expected: Label | None
     ) -> AsyncGenerator[tuple[_Candidate, Outcome], None]:
         await self._gate.check_ready()

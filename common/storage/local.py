@@ -50,12 +50,12 @@ class LocalFiles(FileStore):
             return Listing((), ())
         root = folder.rstrip("/")
         # Stat one file at a time: a folder may hold millions, and only the names are kept in memory.
-        found = (_stat(path) for path in (f"{root}/{name}" for name in sorted(files)) if is_wanted(path))
-        return Listing(found, [f"{root}/{name}" for name in sorted(folders)])
+        listed = (_stat(path) for path in (f"{root}/{name}" for name in sorted(files)) if is_wanted(path))
+        return Listing(listed, [f"{root}/{name}" for name in sorted(folders)])
 
     def look(self, path: str) -> StoredFile | None:
-        found = _stat(path)
-        return found if found.size is not None else None
+        file = _stat(path)
+        return file if file.size is not None else None
 
     def open(self, path: str, *, ahead: bool = False) -> IO[bytes]:
         del ahead  # The kernel reads ahead by itself.

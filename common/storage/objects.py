@@ -76,10 +76,10 @@ class ObjectStore(FileStore):
         # gcsfs has the same entry for the empty object that marks a folder.
         try:
             with self._as_os_errors(folder):
-                found = self._system.ls(folder, detail=True, prefix="/")
+                below = self._system.ls(folder, detail=True, prefix="/")
         except FileNotFoundError:
             return False
-        return any(not _is_itself(entry, folder) for entry in found)
+        return any(not _is_itself(entry, folder) for entry in below)
 
     def look(self, path: str) -> StoredFile | None:
         try:
@@ -112,10 +112,10 @@ class ObjectStore(FileStore):
     def read_many(self, paths: Sequence[str]) -> Sequence[bytes | Exception]:
         """Fetch several objects concurrently; an object that fails yields its exception."""
         try:
-            found: list[bytes | Exception] = self._system.cat_ranges(list(paths), None, None, on_error="return")
+            contents: list[bytes | Exception] = self._system.cat_ranges(list(paths), None, None, on_error="return")
         except Exception as error:  # A fault that stops one request mostly stops all of them.
             return [error] * len(paths)
-        return found
+        return contents
 
     def write(self, path: str, data: bytes) -> None:
         """Write one object, in one request or as parts that appear together."""
@@ -125,8 +125,8 @@ class ObjectStore(FileStore):
     def sizes(self, folder: str) -> dict[str, int]:
         """Return the size in bytes of every object below `folder`, by its path relative to it, sorted."""
         with self._as_os_errors(folder):
-            found = self._system.find(folder, detail=True)
-        return {name.removeprefix(f"{folder}/"): int(found[name]["size"]) for name in sorted(found)}
+            entries = self._system.find(folder, detail=True)
+        return {name.removeprefix(f"{folder}/"): int(entries[name]["size"]) for name in sorted(entries)}
 
     @contextlib.contextmanager
     def publish(self, path: str) -> Iterator[Path]:
@@ -210,8 +210,8 @@ class WebFiles(ObjectStore):
         # Index pages link to their own sorted views and to themselves.
         paths = (file.path for file in listing.files if not file.path.partition("?")[0].endswith("/"))
         # Names are compared first: each file that is looked at costs a request.
-        found = self._found(filter(is_wanted, links_below(folder, paths)))
-        return Listing(found, links_below(folder, listing.folders))
+        listed = self._looked_at(filter(is_wanted, links_below(folder, paths)))
+        return Listing(listed, links_below(folder, listing.folders))
 
     def look(self, path: str) -> StoredFile | None:
         file = super().look(path)
@@ -222,7 +222,7 @@ class WebFiles(ObjectStore):
             entry: Mapping[str, Any] = self._system.info(path, timeout=_LOOK_SECONDS)
         return entry
 
-    def _found(self, paths: Iterable[str]) -> Iterator[StoredFile]:
+    def _looked_at(self, paths: Iterable[str]) -> Iterator[StoredFile]:
         """Yield the files of an index page, which says neither their sizes nor their versions."""
         pool = ThreadPoolExecutor(_LOOKS, thread_name_prefix="look")
         left = iter(paths)
@@ -237,10 +237,10 @@ class WebFiles(ObjectStore):
         """Look at a file that a run lists several times."""
         if path not in self._known:
             try:
-                found = self.look(path)
+                file = self.look(path)
             except OSError:  # Reading it later reports the error in its row.
-                found = None
-            self._known[path] = found or self._titled(StoredFile(path, None, ""))
+                file = None
+            self._known[path] = file or self._titled(StoredFile(path, None, ""))
         return self._known[path]
 
     def _way(self, path: str) -> str:

@@ -119,7 +119,7 @@ def require_place(path: AnyPath) -> None:
     """
     if not isinstance(path, Path):
         return
-    fault = f"{path} is a folder" if path.is_dir() else files.refusal(path.parent)
+    fault = f"{path} is a folder" if path.is_dir() else files.why_not_writable(path.parent)
     if fault:
         raise StorageError(f"{fault}: name another place for {path.name}")
 
@@ -155,8 +155,8 @@ def atomic_file(path: AnyPath) -> Iterator[Path]:
 def sizes_of(folder: AnyPath) -> dict[str, int]:
     """Return the size in bytes of every file below `folder`, by its path relative to it, sorted."""
     if isinstance(folder, Path):
-        found = (path for path in sorted(folder.rglob("*")) if path.is_file())
-        return {path.relative_to(folder).as_posix(): path.stat().st_size for path in found}
+        paths = (path for path in sorted(folder.rglob("*")) if path.is_file())
+        return {path.relative_to(folder).as_posix(): path.stat().st_size for path in paths}
     with _opened(folder, "listed", needs_bucket=True) as (store, path):
         return store.sizes(path)
 

@@ -108,7 +108,7 @@ def _connect(url: str, options: Mapping[str, Any]) -> tuple[Any, str]:
         import fsspec  # noqa: PLC0415 - Local folders do not need it.
 
         # Other processes write there as well, so listings are not cached.
-        found: tuple[Any, str] = fsspec.url_to_fs(url, **{"use_listings_cache": False, **options})
+        connected: tuple[Any, str] = fsspec.url_to_fs(url, **{"use_listings_cache": False, **options})
     except ImportError as error:
         # For other protocols fsspec names the package.
         is_ours = url.startswith(_EXTRA) or error.name == "fsspec"
@@ -116,4 +116,4 @@ def _connect(url: str, options: Mapping[str, Any]) -> tuple[Any, str]:
         raise UrlError(without_secrets(f"{url}: {error}") + cure) from error
     except Exception as error:  # Each store raises its own: for its options, its credentials.
         raise UrlError(without_secrets(f"{url}: {error}")) from error
-    return found
+    return connected

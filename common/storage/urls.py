@@ -40,8 +40,8 @@ def links_below(folder: str, links: Iterable[str]) -> list[str]:
     A link such as `../other/` leads out of the folder, and from page to page without end.
     """
     start = f"{_without_dots(folder)}/"
-    found = (_without_dots(link) for link in links)
-    inside = (link.removeprefix(start) for link in found if link.startswith(start) and link != start)
+    absolute = (_without_dots(link) for link in links)
+    inside = (link.removeprefix(start) for link in absolute if link.startswith(start) and link != start)
     return list(dict.fromkeys(f"{folder.rstrip('/')}/{rest}" for rest in inside))
 
 
@@ -70,7 +70,7 @@ def has_query(url: str) -> bool:
 
 def without_secrets(text: str) -> str:
     """Remove user names, passwords, queries and fragments from the URLs in a text."""
-    text = _WEB_URL.sub(lambda found: f"{found[1]}{found[2]}{'?...' if found[3] else ''}", text)
+    text = _WEB_URL.sub(lambda match: f"{match[1]}{match[2]}{'?...' if match[3] else ''}", text)
     return _QUERY_PASSWORD.sub(r"\1...", _PASSWORD.sub(r"\1", text))
 
 

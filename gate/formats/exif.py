@@ -54,10 +54,10 @@ def _read(tiff: bytes) -> int | None:
     available = (len(tiff) - start - 2) // 12
     layout = np.dtype([("tag", f"{order}u2"), ("type", f"{order}u2"), ("count", f"{order}u4"), ("value", "V4")])
     entries = np.frombuffer(tiff, layout, min(count, available), start + 2)
-    found = np.flatnonzero(entries["tag"] == _ORIENTATION)
-    if not found.size:
+    tags = np.flatnonzero(entries["tag"] == _ORIENTATION)
+    if not tags.size:
         return None
-    entry = entries[found[0]]
+    entry = entries[tags[0]]
     kind = _FORMATS.get(int(entry["type"]))
     if kind is None or not 1 <= entry["count"] <= _VALUE_BYTES // struct.calcsize(kind):
         return None

@@ -83,12 +83,12 @@ class _Reader:
         """Read an image, and return the red and green of its literals."""
         sizes = (_LEVELS + _LENGTHS + self._read_cache_size(), _LEVELS, _LEVELS, _LEVELS, _DISTANCES)
         green, red, blue, alpha, distance = (self._read_code(size) for size in sizes)
-        found, left = set[int](), width * height
+        literals, left = set[int](), width * height
         while left > 0:
             self._count_symbol()
             symbol = self._decode(green)
             if symbol < _LEVELS:
-                found.add(self._decode(red) << 8 | symbol)
+                literals.add(self._decode(red) << 8 | symbol)
                 self._decode(blue)
                 self._decode(alpha)
                 left -= 1
@@ -97,7 +97,7 @@ class _Reader:
                 self._read_number(self._decode(distance))
             else:
                 left -= 1
-        return found
+        return literals
 
     def _read_cache_size(self) -> int:
         if not self._read(1):

@@ -10,6 +10,9 @@ from service.access.tokens import Token, TokenFile
 from service.errors import Forbidden, RateLimited, Unauthorized
 from service.http.scope_state import RequestState
 
+MISSING = "authentication required: send Authorization: Bearer TOKEN"
+"""The text for a request without a token."""
+
 _MAX_SECRET = 512
 
 
@@ -68,10 +71,6 @@ class Guard:
             self.check_rate(token, self.tokens)
         if isinstance(need, Permission) and not token.principal.may(need):
             raise Forbidden(missing_scope(token.principal, need))
-
-
-MISSING = "authentication required: send Authorization: Bearer TOKEN"
-"""The text for a request without a token."""
 
 
 def missing_scope(principal: Principal, need: Permission) -> str:

@@ -9,11 +9,11 @@ from service.http.scope_state import request_state
 
 def principal_of(request: Request) -> Principal:
     """Return the caller; without access control every caller is `UNRESTRICTED`."""
-    found = request_state(request.scope).principal
-    return found if isinstance(found, Principal) else UNRESTRICTED
+    principal = request_state(request.scope).principal
+    return principal if isinstance(principal, Principal) else UNRESTRICTED
 
 
 def session_of(request: Request) -> Session | None:
     """Return the session of a browser; None for a token."""
-    found = request_state(request.scope).session
-    return found if isinstance(found, Session) else None
+    session = request_state(request.scope).session
+    return session if isinstance(session, Session) else None

@@ -136,25 +136,25 @@ class _Headers:
 
 
 def _read_headers(scope: Scope) -> _Headers:
-    found: dict[bytes, str] = {}
+    headers: dict[bytes, str] = {}
     for name, value in scope["headers"]:
         if name not in _SEEN:
             continue
         text = value.decode("latin-1")
-        if name not in found:
-            found[name] = text
+        if name not in headers:
+            headers[name] = text
         elif name == b"cookie":  # HTTP/2 may split it, and a proxy may forward the parts.
-            found[name] += f"; {text}"
+            headers[name] += f"; {text}"
         else:
-            raise MalformedRequest(f"the header {name.decode()} appears twice")
+            raise MalformedRequest(f"the header {name.decode()} appears twice: send it once")
     return _Headers(
-        found.get(b"authorization"),
-        found.get(b"cookie", ""),
-        found.get(b"host", ""),
-        found.get(b"origin"),
-        found.get(b"sec-fetch-site"),
-        found.get(b"sec-fetch-mode"),
-        found.get(b"x-csrf-token", ""),
+        headers.get(b"authorization"),
+        headers.get(b"cookie", ""),
+        headers.get(b"host", ""),
+        headers.get(b"origin"),
+        headers.get(b"sec-fetch-site"),
+        headers.get(b"sec-fetch-mode"),
+        headers.get(b"x-csrf-token", ""),
     )
 
 

@@ -56,11 +56,11 @@ class SharedBuckets:
         """Return the offset of the bucket, or of one to replace, and the requests in it."""
         spare, most = 0, -1.0
         for offset in self._probe(key):
-            found, rate, size, left, at = _BUCKET.unpack_from(self._map, offset)
+            owner, rate, size, left, at = _BUCKET.unpack_from(self._map, offset)
             left = min(size, left + max(0.0, now - at) * rate)
-            if found == key:
+            if owner == key:
                 return offset, min(left, capacity)
-            fullness = left / size if found != _EMPTY else 2.0
+            fullness = left / size if owner != _EMPTY else 2.0
             if fullness > most:
                 spare, most = offset, fullness
         return spare, capacity

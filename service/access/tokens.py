@@ -89,12 +89,12 @@ def parse_tokens(text: str, *, source: str) -> tuple[Token, ...]:
         SettingsError: the text is invalid; the message names `source` and the entry.
     """
     try:
-        found = tomllib.loads(text)
+        document = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # tomllib raises them for long numbers and deep nesting.
         raise SettingsError(f"{source}: {error}") from error
-    entries = found.pop("token", [])
-    if found or not isinstance(entries, list):
-        raise SettingsError(f"{source}: unexpected {_names(found) or 'token'}: only [[token]] tables are allowed")
+    entries = document.pop("token", [])
+    if document or not isinstance(entries, list):
+        raise SettingsError(f"{source}: unexpected {_names(document) or 'token'}: only [[token]] tables are allowed")
     tokens = tuple(_parse_token(entry, f"{source}: token {place}") for place, entry in enumerate(entries, 1))
     if name := _repeated(token.name for token in tokens):
         raise SettingsError(
@@ -106,8 +106,8 @@ def parse_tokens(text: str, *, source: str) -> tuple[Token, ...]:
     return tokens
 
 
-def _names(found: dict[str, Any]) -> str:
-    return ", ".join(sorted(found))
+def _names(members: dict[str, Any]) -> str:
+    return ", ".join(sorted(members))
 
 
 def _parse_token(entry: object, place: str) -> Token:
@@ -199,12 +199,12 @@ class TokenFile:
 
     def find(self, secret: str) -> Token | None:
         """Find a token by its secret; None for an unknown or expired one."""
-        given = hash_token(secret)
-        found = None
+        digest = hash_token(secret)
+        match = None
         for token in self.tokens:  # Always compare with all of them, so that the time reveals none.
-            if hmac.compare_digest(given, token.sha256):
-                found = token
-        return self._valid(found)
+            if hmac.compare_digest(digest, token.sha256):
+                match = token
+        return self._valid(match)
 
     def named(self, name: str) -> Token | None:
         """Find a token by its name; None for an unknown or expired one."""

@@ -10,11 +10,11 @@ _FIRST = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----",
 
 def read_end(pem: bytes) -> float | None:
     """Return the end of the first certificate in seconds since 1970; None if it has none or is written otherwise."""
-    found = _FIRST.search(pem)
-    if found is None:
+    match = _FIRST.search(pem)
+    if match is None:
         return None
     try:
-        certificate = _Der(ssl.PEM_cert_to_DER_cert(found.group().decode("ascii")))
+        certificate = _Der(ssl.PEM_cert_to_DER_cert(match.group().decode("ascii")))
         fields = _Der(_Der(certificate.take()[1]).take()[1])
         # Before the validity: serial number, algorithm and issuer, and mostly a version ahead of them.
         first, _ = fields.take()

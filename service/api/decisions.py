@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from gate import Label
-from gate.errors import CorruptImage, ImageError, UnsupportedImage
+from gate.errors import CorruptImage, UnsupportedImage
 from service.api.request_admission import admit_request
 from service.errors import (
     BodyTooLarge,
@@ -25,11 +25,9 @@ from service.http.scope_state import request_state
 from service.ids import Identity, Source, new_id
 from service.inference.payload import Payload
 from service.inference.request_context import ImageDecision, ImageRequest, RequestContext
+from service.paths import DECISIONS, TRIALS
 from service.runtime import Runtime
 from service.schemas import DecisionAnswer
-
-DECISIONS = "/v1/decisions"
-TRIALS = "/v1/trials"
 
 _URLENCODED = "application/x-www-form-urlencoded"
 
@@ -90,9 +88,9 @@ async def _answer(runtime: Runtime, request: Request, query: DecisionQuery, *, i
         async with admit_request(runtime, request, timeout_ms=query.timeout_ms, is_trial=is_trial) as context:
             decided = await _decide(runtime, request, context, image=image)
     except InvalidImage as error:
-        if (named := _name_wrapping(error, request)) is None:
-            raise  # An error that is raised from itself is a reference cycle, which keeps the body.
-        raise InvalidImage(named) from error
+        if (hint := _name_wrapping(error, request)) is None:
+            raise
+        raise InvalidImage(f"{error.detail}; {hint}", code=error.code) from error
     body = decision_body(identity, decided)
     request_state(request.scope).log = {"decision": body["decision"], "reason": body["reason"], "id": body["id"]}
     # Serialized here: the fields are typed already, and validating them again would cost more than orjson does.
@@ -106,14 +104,13 @@ async def _decide(runtime: Runtime, request: Request, context: RequestContext, *
         return await runtime.pipeline.decide_file(context, body, image)
 
 
-def _name_wrapping(error: InvalidImage, request: Request) -> ImageError | None:
-    """Return the error with a mention of the header that may tell why the bytes are not an image, or a damaged one."""
+def _name_wrapping(error: InvalidImage, request: Request) -> str | None:
+    """Name the header that may tell why the bytes are not an image, or a damaged one, and the cure."""
     encoding = request.headers.get("content-encoding", "identity")
     if error.code == UnsupportedImage.code and encoding != "identity":
-        text = f"Content-Encoding {encoding[:40]!r} is not decoded here: send the file without it"
-        return UnsupportedImage(f"{error.detail}; {text}")
+        return f"Content-Encoding {encoding[:40]!r} is not decoded here: send the file without it"
     if error.code == CorruptImage.code and request.headers.get("content-type", "").startswith(_URLENCODED):
-        return CorruptImage(f"{error.detail}; curl -d removes line ends: use --data-binary @FILE")
+        return "curl -d removes line ends: use --data-binary @FILE"
     return None
 
 

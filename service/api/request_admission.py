@@ -8,7 +8,6 @@ from types import TracebackType
 
 from starlette.requests import Request
 
-from gate import ImageError
 from service.errors import DeadlineExceeded, InvalidImage, Overloaded
 from service.http.caller import name_caller
 from service.http.request_body import content_length
@@ -72,31 +71,24 @@ async def admit(
         ServiceError: the request is not admitted, its deadline passes, or an image of it cannot be judged.
     """
     started = time.monotonic()
-    context: RequestContext | None = None
-    try:
-        with (
-            CountRefusals(None if is_trial else runtime.metrics),
-            runtime.admission.admit(size, timeout, max_body_bytes=max_body_bytes, caller=caller) as permit,
-            runtime.runner as runner,
-        ):
-            async with asyncio.timeout(timeout) as limit:
-                context = RequestContext(
-                    runner=runner,
-                    permit=permit,
-                    deadline=started + timeout,
-                    stages=stages,
-                    started=started,
-                    limit=limit,
-                    is_trial=is_trial,
-                )
+    with (
+        CountRefusals(None if is_trial else runtime.metrics),
+        runtime.admission.admit(size, timeout, max_body_bytes=max_body_bytes, caller=caller) as permit,
+        runtime.runner as runner,
+    ):
+        deadline = started + timeout
+        context = RequestContext(
+            runner=runner, permit=permit, deadline=deadline, stages=stages, started=started, is_trial=is_trial
+        )
+        try:
+            async with asyncio.timeout(timeout) as context.limit:
                 yield context
-    except TimeoutError as error:
-        given = (context.deadline if context else started + timeout) - started
-        raise DeadlineExceeded(f"there was no answer within {show_duration(given)}") from error
+        except TimeoutError as error:
+            raise DeadlineExceeded(f"there was no answer within {show_duration(context.deadline - started)}") from error
 
 
 class CountRefusals:
-    """Counts refused requests and images at fault in the block; an image at fault becomes an `InvalidImage`.
+    """Counts the refused requests and invalid images of its block.
 
     Args:
         metrics: count them; None counts none.
@@ -113,9 +105,9 @@ class CountRefusals:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if isinstance(error, ImageError):
-            if self._metrics is not None:
-                self._metrics.observe_image_error(error.code)
-            raise InvalidImage(error) from error
-        if isinstance(error, Overloaded) and error.reason is not None and self._metrics is not None:
+        if self._metrics is None:
+            return
+        if isinstance(error, InvalidImage):
+            self._metrics.observe_image_error(error.code)
+        elif isinstance(error, Overloaded) and error.reason is not None:
             self._metrics.observe_shed(error.reason)

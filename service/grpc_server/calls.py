@@ -62,10 +62,10 @@ class Peer:
         Raises:
             MalformedRequest: there are several, of which a proxy may have checked another one.
         """
-        found = self.values("authorization")
-        if len(found) > 1:
+        values = self.values("authorization")
+        if len(values) > 1:
             raise MalformedRequest("the metadata authorization appears twice: send it once")
-        return found[0] if found else None
+        return values[0] if values else None
 
     def timeout(self, longest: float) -> float:
         """Return the seconds left until its deadline, at most `longest`."""

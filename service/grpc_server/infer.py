@@ -47,19 +47,19 @@ class Inferrer:
 
     async def _decide(self, call: Call, context: RequestContext, body: Payload[bytes]) -> Any:
         model = self._inference.model_of(context)
-        asked = read_infer_request(
+        parsed = read_infer_request(
             body.take(),
-            served=model,
+            model=model,
             read_shared=partial(self._inference.read_shared, context),
-            noted=call.note_names,
+            note_names=call.note_names,
         )
-        self._inference.make_room(context, asked)
-        answers = await self._inference.decide(context, asked)
+        self._inference.make_room(context, parsed)
+        answers = await self._inference.decide(context, parsed)
         encoding = time.monotonic()
-        response, shared = encode_decisions(asked, answers, served=model)
+        response, shared = encode_decisions(parsed, answers, model=model)
         self._inference.write_shared(shared)
         self._inference.count_success(context, encoding)
-        call.state.log = log_fields(asked, answers)
+        call.state.log = log_fields(parsed, answers)
         return response
 
 

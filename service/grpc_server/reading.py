@@ -10,18 +10,18 @@ from contextlib import asynccontextmanager
 
 
 class ReadSlots:
-    """At most `most` messages arrive at a time, and at most a share of them from one caller; others wait their turn.
+    """At most `limit` messages arrive at a time, and at most a share of them from one caller; others wait their turn.
 
     Used only from the event loop.
 
     Args:
-        most: number of messages.
+        limit: number of messages.
         share: largest share of them for one caller.
     """
 
-    def __init__(self, most: int, share: float) -> None:
-        self._most = most
-        self._most_of_one = max(1, int(most * share))
+    def __init__(self, limit: int, share: float) -> None:
+        self._limit = limit
+        self._caller_limit = max(1, int(limit * share))
         self._held: Counter[str] = Counter()
         self._waiting: deque[tuple[str, asyncio.Future[None]]] = deque()
 
@@ -62,7 +62,7 @@ class ReadSlots:
                 waiting[1].set_result(None)
 
     def _is_free(self, caller: str) -> bool:
-        return self._held.total() < self._most and self._held[caller] < self._most_of_one
+        return self._held.total() < self._limit and self._held[caller] < self._caller_limit
 
     def _is_waiting(self, caller: str) -> bool:
         return any(name == caller for name, _ in self._waiting)

@@ -44,17 +44,17 @@ def parse_message(kind: Any, message: bytes) -> Any:
 def read_infer_request(
     message: bytes,
     *,
-    served: ServedModel,
+    model: ServedModel,
     read_shared: Callable[[SharedMemoryRange], bytes],
-    noted: NoteNames,
+    note_names: NoteNames,
 ) -> InferenceRequest:
     """Read a request; its pixels and files are views of `message`.
 
     Args:
         message: a `ModelInferRequest` as it was sent.
-        served: the model.
+        model: that is served.
         read_shared: reads shared memory, or raises the reason why it cannot.
-        noted: receives the caller's names before anything else is validated.
+        note_names: receives the caller's names before anything else is validated.
 
     Raises:
         MalformedRequest, NotFound, BodyTooLarge: the text names the member at fault.
@@ -63,8 +63,8 @@ def read_infer_request(
     request = parse_message(ModelInferRequest, head)
     if parameters != len(request.parameters):
         raise MalformedRequest("a parameter is repeated: send it once")
-    inputs, parts = _read_inputs(request.inputs, raw, served.max_images)
-    given: dict[str, Any] = {
+    inputs, parts = _read_inputs(request.inputs, raw, model.max_images)
+    members: dict[str, Any] = {
         "parameters": _read_parameters(request.parameters),
         "inputs": inputs,
         "outputs": [
@@ -72,10 +72,10 @@ def read_infer_request(
         ],
     }
     if request.id:
-        given["id"] = request.id
-    checked = read_head(given, noted)
-    check_model(served, {"name": request.model_name, "version": request.model_version})
-    return build_request(checked, parts, served=served, read_shared=read_shared)
+        members["id"] = request.id
+    checked = read_head(members, note_names)
+    check_model(model, {"name": request.model_name, "version": request.model_version})
+    return build_request(checked, parts, model=model, read_shared=read_shared)
 
 
 def _read_inputs(
@@ -85,18 +85,18 @@ def _read_inputs(
     described: list[dict[str, Any]] = []
     parts: list[memoryview] = []
     waiting = list(raw)
-    for given in inputs:
-        parameters = _read_parameters(given.parameters)
+    for tensor in inputs:
+        parameters = _read_parameters(tensor.parameters)
         if "binary_data_size" in parameters:
             raise MalformedRequest("binary_data_size is a parameter of the protocol over HTTP: leave it out")
         if "shared_memory_region" not in parameters:
-            parts.append(_take_raw(given, waiting) if raw else _pack_contents(given, max_images))
+            parts.append(_take_raw(tensor, waiting) if raw else _pack_contents(tensor, max_images))
             parameters["binary_data_size"] = len(parts[-1])
         described.append(
             {
-                "name": given.name,
-                "datatype": given.datatype,
-                "shape": list(given.shape[:_MAX_DIMENSIONS]),
+                "name": tensor.name,
+                "datatype": tensor.datatype,
+                "shape": list(tensor.shape[:_MAX_DIMENSIONS]),
                 "parameters": parameters,
             }
         )
@@ -105,24 +105,24 @@ def _read_inputs(
     return described, parts
 
 
-def _take_raw(given: Any, waiting: list[memoryview]) -> memoryview:
-    name = given.name[:64]
-    if given.HasField("contents"):
+def _take_raw(tensor: Any, waiting: list[memoryview]) -> memoryview:
+    name = tensor.name[:64]
+    if tensor.HasField("contents"):
         raise MalformedRequest(f"the input {name!r} has contents beside raw_input_contents: send one of them")
     if not waiting:
         raise MalformedRequest(f"the input {name!r} has no raw_input_contents: send one for each input")
     return waiting.pop(0)
 
 
-def _pack_contents(given: Any, max_images: int) -> memoryview:
+def _pack_contents(tensor: Any, max_images: int) -> memoryview:
     """Return the binary form of an input's own `contents`."""
-    field = _CONTENTS.get(given.datatype)
-    if field is None or {used.name for used, _ in given.contents.ListFields()} - {field}:
+    field = _CONTENTS.get(tensor.datatype)
+    if field is None or {used.name for used, _ in tensor.contents.ListFields()} - {field}:
         raise MalformedRequest(
-            f"the input {given.name[:64]!r} must have the datatype UINT8 with uint_contents, or BYTES with "
+            f"the input {tensor.name[:64]!r} must have the datatype UINT8 with uint_contents, or BYTES with "
             "bytes_contents: send raw_input_contents instead"
         )
-    values = getattr(given.contents, field)
+    values = getattr(tensor.contents, field)
     if field == "uint_contents":
         return memoryview(_pack_integers(values))
     if len(values) > max_images:

@@ -26,14 +26,14 @@ _FINAL = {"triton_final_response": True}
 
 
 def encode_decisions(
-    request: InferenceRequest, answers: Sequence[ImageDecision], *, served: ServedModel
+    request: InferenceRequest, answers: Sequence[ImageDecision], *, model: ServedModel
 ) -> tuple[Any, list[tuple[SharedMemoryRange, bytes]]]:
     """Return the response, and the data for shared memory. An output there has empty `raw_output_contents`.
 
     Raises:
         MalformedRequest: an output is larger than its shared memory range.
     """
-    response = ModelInferResponse(model_name=served.name, model_version=served.version, id=request.identity or "")
+    response = ModelInferResponse(model_name=model.name, model_version=model.version, id=request.identity or "")
     shared: list[tuple[SharedMemoryRange, bytes]] = []
     for wanted in request.outputs:
         values = [VALUES[wanted.name](answer) for answer in answers]

@@ -48,17 +48,17 @@ class InferenceService:
 
     def __init__(self, inference: Inference, *, guard: Guard, log: RequestLog) -> None:
         settings, place = inference.runtime.settings, inference.runtime.place
-        most = max(1, place.share(settings.max_inflight_bytes) // settings.grpc_max_message_bytes)
+        limit = max(1, place.share(settings.max_inflight_bytes) // settings.grpc_max_message_bytes)
         self._inference = inference
         self._runtime = inference.runtime
         self._settings = settings
         self._guard = guard
         self._log = log
-        self._slots = ReadSlots(most, settings.max_share_per_caller)
+        self._slots = ReadSlots(limit, settings.max_share_per_caller)
         self._streams: set[InferStream] = set()
         self._shares = Shares(settings.max_share_per_caller, {"calls": inference.runtime.connections})
         # The next message of an open stream may arrive at any time.
-        self._most_streams = min(most, place.share(settings.max_streams))
+        self._max_streams = min(limit, place.share(settings.max_streams))
         self._inferrer = Inferrer(inference)
         self._calls = 0
         self._is_idle = asyncio.Event()
@@ -158,7 +158,7 @@ class InferenceService:
             yield stream
 
     def _check_streams(self) -> None:
-        if (count := len(self._streams)) >= self._most_streams:
+        if (count := len(self._streams)) >= self._max_streams:
             raise Overloaded(f"{count} streams are open: try again in 1 s", reason="streams", retry_after=1)
 
     @contextmanager
@@ -192,8 +192,8 @@ class InferenceService:
         return messages.SERVING if _holds(self._runtime.check_ready) else messages.NOT_SERVING
 
     async def _model_ready(self, call: Call) -> bytes:
-        asked = await self._read_small(call, messages.ModelReadyRequest)
-        is_ready = _holds(partial(self._check_model, asked)) and _holds(self._runtime.check_ready)
+        request = await self._read_small(call, messages.ModelReadyRequest)
+        is_ready = _holds(partial(self._check_model, request)) and _holds(self._runtime.check_ready)
         return messages.encode(messages.ModelReadyResponse(ready=is_ready))
 
     async def _server_metadata(self, _: Call) -> bytes:
@@ -203,8 +203,8 @@ class InferenceService:
         self._check_model(await self._read_small(call, messages.ModelMetadataRequest))
         return encode_model_metadata(self._inference.model)
 
-    def _check_model(self, asked: Any) -> None:
-        check_model(self._inference.model, {"name": asked.name, "version": asked.version})
+    def _check_model(self, request: Any) -> None:
+        check_model(self._inference.model, {"name": request.name, "version": request.version})
 
     async def _read_small(self, call: Call, kind: Any) -> Any:
         """Read a message of a few bytes, which needs no permit."""

@@ -41,8 +41,8 @@ def detail_of(error: ServiceError) -> str:
 
 def metadata_of(error: ServiceError, request_id: str) -> tuple[tuple[str, str], ...]:
     """Return the trailing metadata of an error: `code`, the request's id, and when to try again."""
-    found = [("code", error.code), (REQUEST_ID, request_id)]
+    metadata = [("code", error.code), (REQUEST_ID, request_id)]
     if after := error.headers.get("Retry-After"):
         # The second is the name that gRPC's own retries read.
-        found += [("retry-after", after), ("grpc-retry-pushback-ms", str(int(after) * 1000))]
-    return tuple(found)
+        metadata += [("retry-after", after), ("grpc-retry-pushback-ms", str(int(after) * 1000))]
+    return tuple(metadata)

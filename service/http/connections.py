@@ -36,18 +36,18 @@ class _Unread:
 
 
 class Connections:
-    """Counts open connections. Beyond `most` a new one displaces one without a request.
+    """Counts open connections. Beyond `limit` a new one displaces one without a request.
 
     Connections that never sent a request go first, then the longest idle. Used from the event loop only.
 
     Args:
-        most: maximum number of connections.
+        limit: maximum number of connections.
         on_refusal: called with the reason for each refused request, and for each connection that the limit closes.
     """
 
-    def __init__(self, most: int, on_refusal: Callable[[str], None] = lambda _: None) -> None:
+    def __init__(self, limit: int, on_refusal: Callable[[str], None] = lambda _: None) -> None:
         self.on_refusal = on_refusal
-        self._most = most
+        self._limit = limit
         self._open: set[OpenConnection] = set()
         # Dicts as ordered sets.
         self._new: dict[OpenConnection, None] = {}
@@ -60,7 +60,7 @@ class Connections:
 
     def enter(self, connection: OpenConnection) -> bool:
         """Count a connection; False if all others have a request in progress: the caller then has to close it."""
-        if len(self._open) >= self._most:
+        if len(self._open) >= self._limit:
             self.on_refusal("connections")
             if not self._displace():
                 return False
@@ -114,23 +114,23 @@ class Connections:
 
 
 class Handshakes:
-    """TLS handshakes in progress: beyond `most` the oldest is aborted.
+    """TLS handshakes in progress: beyond `limit` the oldest is aborted.
 
     Args:
-        most: maximum number of handshakes.
+        limit: maximum number of handshakes.
         on_refusal: called with the reason for each refused request, and for each handshake that the limit ends.
     """
 
-    def __init__(self, most: int = MAX_HANDSHAKES, on_refusal: Callable[[str], None] = lambda _: None) -> None:
+    def __init__(self, limit: int = MAX_HANDSHAKES, on_refusal: Callable[[str], None] = lambda _: None) -> None:
         self.on_refusal = on_refusal
-        self._most = min(most, _most_by_descriptors() // 8 or 1)
+        self._limit = min(limit, _descriptor_limit() // 8 or 1)
         self._waiting: dict[asyncio.Transport, None] = {}
 
     @contextlib.contextmanager
     def wait(self, transport: asyncio.Transport) -> Iterator[None]:
         """Count a handshake while the block runs."""
         self._waiting[transport] = None
-        if len(self._waiting) > self._most:
+        if len(self._waiting) > self._limit:
             self.on_refusal("handshakes")
             oldest = next(iter(self._waiting))
             del self._waiting[oldest]
@@ -146,11 +146,11 @@ class Handshakes:
             transport.abort()
 
 
-def most_connections(most: int, *, ports: int) -> int:
+def connection_limit(limit: int, *, ports: int) -> int:
     """Return the maximum number of connections of one of `ports` ports, as far as their file descriptors allow."""
-    return min(most, _most_by_descriptors() // ports)
+    return min(limit, _descriptor_limit() // ports)
 
 
-def _most_by_descriptors() -> int:
+def _descriptor_limit() -> int:
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return 2**31 if soft == resource.RLIM_INFINITY else max(soft // 2, soft - _OTHER_DESCRIPTORS)

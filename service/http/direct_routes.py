@@ -37,11 +37,11 @@ class DirectRoutes:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        found = self._routes.get((scope["method"], scope["path"])) if scope["type"] == "http" else None
-        if found is None:
+        target = self._routes.get((scope["method"], scope["path"])) if scope["type"] == "http" else None
+        if target is None:
             await self._app(scope, receive, send)
             return
-        scope["route"], endpoint, model = found
+        scope["route"], endpoint, model = target
         request = Request(scope, receive)
         response = await endpoint(request, _read_query(request, model))
         await response(scope, receive, send)

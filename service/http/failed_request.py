@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from service.paths import BATCH, DECISIONS
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FailedRequest:
@@ -34,4 +36,4 @@ def asks_for_decisions(method: str, path: str) -> bool:
         return False
     is_v2 = path.startswith("/v2/models/") and path.endswith("/infer")
     is_grpc = path.endswith(("/ModelInfer", "/ModelStreamInfer"))
-    return is_v2 or is_grpc or path in ("/v1/decisions", "/v1/decisions/batch")
+    return is_v2 or is_grpc or path in (DECISIONS, BATCH)

@@ -61,10 +61,10 @@ def single_header(headers: Headers, name: str) -> str | None:
     Raises:
         MalformedRequest: it has two values.
     """
-    found = headers.getlist(name)
-    if len(set(found)) > 1:
+    values = headers.getlist(name)
+    if len(set(values)) > 1:
         raise MalformedRequest(f"{name} has two values: send one")
-    return found[0] if found else None
+    return values[0] if values else None
 
 
 def repeated_parameter(value: bytes) -> str | None:
@@ -119,9 +119,9 @@ def _not_utf8() -> MalformedRequest:
 
 
 def _read_length(value: bytes) -> int:
-    if not (found := _LENGTH.fullmatch(value)):
+    if not (match := _LENGTH.fullmatch(value)):
         raise MalformedRequest("Content-Length must be a number of 1 to 15 digits")
-    return int(found[1])
+    return int(match[1])
 
 
 def _check_coding(value: bytes, version: str) -> None:

@@ -34,11 +34,11 @@ def _unique_members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     Raises:
         MalformedRequest: a member is repeated.
     """
-    found = dict(pairs)
-    if len(found) != len(pairs):
+    members = dict(pairs)
+    if len(members) != len(pairs):
         (repeated, _), *_ = Counter(name for name, _ in pairs).most_common(1)
         raise MalformedRequest(f"{repeated[:64]!r} is repeated in one object of the request: send it once")
-    return found
+    return members
 
 
 class JsonRoute(APIRoute):

@@ -50,13 +50,13 @@ def reserve_port(host: str, port: int) -> tuple[list[socket.socket], int]:
     """
     held: list[socket.socket] = []
     for family, address in _addresses(host, port):
-        one = _bound(family, (address[0], port, *address[2:]), host=host)
-        port = one.getsockname()[1]
+        reserved = _bound(family, (address[0], port, *address[2:]), host=host)
+        port = reserved.getsockname()[1]
         # Only now, so that the port was exclusive: two services that start at the same time must not share it.
-        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
-        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        one.set_inheritable(True)
-        held.append(one)
+        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
+        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        reserved.set_inheritable(True)
+        held.append(reserved)
     return held, port
 
 
@@ -71,32 +71,32 @@ def bind_port(host: str, port: int, *, share: bool) -> list[socket.socket]:
     Raises:
         OSError: another program has the port.
     """
-    made: list[socket.socket] = []
+    listeners: list[socket.socket] = []
     for family, address in _addresses(host, port):
-        made.append(_bound(family, (address[0], port, *address[2:]), host=host, share=share))
-        port = made[0].getsockname()[1]
-    return made
+        listeners.append(_bound(family, (address[0], port, *address[2:]), host=host, share=share))
+        port = listeners[0].getsockname()[1]
+    return listeners
 
 
 def _addresses(host: str, port: int) -> list[tuple[socket.AddressFamily, Any]]:
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    return list(dict.fromkeys((family, address) for family, _, _, _, address in found))
+    addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    return list(dict.fromkeys((family, address) for family, _, _, _, address in addresses))
 
 
 def _bound(family: socket.AddressFamily, address: Any, *, host: str, share: bool = False) -> socket.socket:
-    made = socket.socket(family, socket.SOCK_STREAM)
+    listener = socket.socket(family, socket.SOCK_STREAM)
     try:
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if share:
-            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if family == socket.AF_INET6:
             # All addresses of a machine are also those of IPv4; other hosts have a socket for each family.
-            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, host != ALL)
-        made.bind(address)
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, host != ALL)
+        listener.bind(address)
     except OSError:
-        made.close()
+        listener.close()
         raise
-    return made
+    return listener
 
 
 def url_of(listener: socket.socket, *, scheme: str = "http") -> str:

@@ -90,11 +90,11 @@ def _describe(fault: Mapping[str, Any]) -> str:
 
 
 def _declared(route: APIRoute) -> frozenset[str]:
-    found: set[str] = set()
+    names: set[str] = set()
     for parameter in route.dependant.query_params:
         kind: object = parameter.field_info.annotation
         if isinstance(kind, type) and issubclass(kind, BaseModel):
-            found |= names_of(kind)
+            names |= names_of(kind)
         else:
-            found.add(parameter.alias)
-    return frozenset(found)
+            names.add(parameter.alias)
+    return frozenset(names)

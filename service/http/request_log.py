@@ -50,7 +50,7 @@ class RequestLog:
         status: int,
         started: float,
         headers: Callable[[], Mapping[str, str]],
-        given: Mapping[str, str] | None = None,
+        names: Mapping[str, str] | None = None,
     ) -> None:
         """Note a request that ends now.
 
@@ -61,11 +61,11 @@ class RequestLog:
             status: of its answer, by HTTP.
             started: its arrival, in seconds of the monotonic clock.
             headers: returns its headers, for the trace.
-            given: `id` and `source` of a failed request, as far as the endpoint did not read them.
+            names: `id` and `source` of a failed request, as far as the endpoint did not read them.
         """
         seconds = time.monotonic() - started
         self._metrics.observe_request(route, status, seconds)
-        failure = _describe_failure(state, status, given or {})
+        failure = _describe_failure(state, status, names or {})
         fields = _common_fields(state, route, status, seconds=seconds, further={**failure, **state.log})
         if self._on_failure is not None and "code" in fields and asks_for_decisions(method, path):
             self._on_failure(_failed_request(fields, path))
@@ -90,7 +90,7 @@ class RequestLog:
             return None
         return self._tracer.record(
             f"{method} {route}",
-            state.stages.found,
+            state.stages.measured,
             started=started,
             headers=headers(),
             attributes={
@@ -140,9 +140,9 @@ def log_fault(error: Exception, request_id: str) -> None:
     log.error("unexpected fault", exc_info=error, extra={"fields": {"request_id": request_id}})
 
 
-def choose_request_id(given: Sequence[str]) -> str:
+def choose_request_id(values: Sequence[str]) -> str:
     """Return the caller's `X-Request-ID` if it is the only one and valid, else a new id."""
-    return given[0] if len(given) == 1 and is_request_id(given[0]) else new_id()
+    return values[0] if len(values) == 1 and is_request_id(values[0]) else new_id()
 
 
 def answerable(error: Exception, state: RequestState) -> ServiceError:
@@ -187,7 +187,7 @@ def _failed_request(fields: Mapping[str, Any], path: str) -> FailedRequest:
     )
 
 
-def _describe_failure(state: RequestState, status: int, given: Mapping[str, str]) -> dict[str, Any]:
+def _describe_failure(state: RequestState, status: int, names: Mapping[str, str]) -> dict[str, Any]:
     """Return the additional log fields of a failed request: code, detail, and the caller's id and source."""
     if status < 400:
         return {}
@@ -197,4 +197,4 @@ def _describe_failure(state: RequestState, status: int, given: Mapping[str, str]
         problem = ClientGone("the connection closed before the answer")
     if problem is not None:
         fields = {"code": problem.code, "detail": problem.detail[:_MAX_DETAIL]}
-    return {**fields, **given}
+    return {**fields, **names}

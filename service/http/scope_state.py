@@ -69,7 +69,7 @@ class RequestState:
 
 def request_state(scope: Scope) -> RequestState:
     """Return the state of a request; it is created by the first to ask."""
-    found: RequestState | None = scope.get(_KEY)
-    if found is None:
-        found = scope[_KEY] = RequestState()
-    return found
+    state: RequestState | None = scope.get(_KEY)
+    if state is None:
+        state = scope[_KEY] = RequestState()
+    return state

@@ -23,6 +23,7 @@ from service.http.query_params import describe_faults
 from service.http.request_log import RequestLog, answerable, choose_request_id, log_fault
 from service.http.scope_state import request_state
 from service.metrics.decisions import Metrics
+from service.paths import BATCH, DECISIONS
 
 if TYPE_CHECKING:
     from service.http.tracing import Tracer
@@ -30,10 +31,8 @@ if TYPE_CHECKING:
 OTHER = "other"
 """The route label of unknown paths: callers can invent any number of them, and each would be a permanent series."""
 
-RECORD = "GET /v1/decisions"
+RECORD = f"GET {DECISIONS}"
 """The route label of other methods than POST: service objectives cover decisions alone."""
-
-_BATCH = "/v1/decisions/batch"
 
 # Answers depend on the caller's token or cookie and on the moment: a cache between would show them to others.
 _UNCACHED = (b"cache-control", b"no-store")
@@ -97,7 +96,7 @@ class Telemetry:
 
     def _observe(self, scope: Scope, status: int, started: float) -> None:
         route = getattr(scope.get("route"), "path_format", OTHER)
-        if route == "/v1/decisions" and scope["method"] != "POST":
+        if route == DECISIONS and scope["method"] != "POST":
             route = RECORD
         self._log.observe(
             request_state(scope),
@@ -107,7 +106,7 @@ class Telemetry:
             status=status,
             started=started,
             headers=partial(Headers, scope=scope),
-            given=_read_names(scope) if status >= 400 else {},
+            names=_read_names(scope) if status >= 400 else {},
         )
 
 
@@ -123,8 +122,8 @@ def _answer(error: Exception, scope: Scope) -> Response:
 
 def _complete(headers: Iterable[tuple[bytes, bytes]], request_id: str) -> list[tuple[bytes, bytes]]:
     """Add the id of the request and, unless the answer has its own rule, forbid caches to keep it."""
-    found = [*headers, (b"x-request-id", request_id.encode("ascii"))]
-    return found if any(name == b"cache-control" for name, _ in found) else [*found, _UNCACHED]
+    completed = [*headers, (b"x-request-id", request_id.encode("ascii"))]
+    return completed if any(name == b"cache-control" for name, _ in completed) else [*completed, _UNCACHED]
 
 
 def problem_response(error: ServiceError, scope: Scope) -> Response:
@@ -134,7 +133,7 @@ def problem_response(error: ServiceError, scope: Scope) -> Response:
     body: dict[str, Any] = error.problem(state.request_id)
     if scope["path"] == "/v2" or scope["path"].startswith("/v2/"):
         body["error"] = error.detail
-    elif scope["path"] == _BATCH:  # Readers of NDJSON lines expect the error there.
+    elif scope["path"] == BATCH:  # Readers of NDJSON lines expect the error there.
         body["error"] = {"code": error.code, "detail": error.detail}
     return Response(orjson.dumps(body), error.status, headers=error.headers, media_type="application/problem+json")
 
@@ -160,5 +159,5 @@ def _read_names(scope: Scope) -> dict[str, str]:
     if not scope["query_string"]:
         return {}
     query = parse_qs(scope["query_string"].decode("latin-1"))
-    given = {name: query.get(name, [""])[-1] for name in ("id", "source")}
-    return {name: value for name, value in given.items() if is_identity(value)}
+    names = {name: query.get(name, [""])[-1] for name in ("id", "source")}
+    return {name: value for name, value in names.items() if is_identity(value)}

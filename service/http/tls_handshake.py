@@ -132,7 +132,7 @@ def secure(
 ) -> Callable[..., Handshake]:
     """Return a factory with the same arguments, whose protocols perform a handshake first."""
 
-    def make(*given: object, **named: object) -> Handshake:
-        return Handshake(make_protocol(*given, **named), context=context, handshakes=handshakes)
+    def make(*arguments: object, **options: object) -> Handshake:
+        return Handshake(make_protocol(*arguments, **options), context=context, handshakes=handshakes)
 
     return make

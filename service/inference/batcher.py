@@ -266,16 +266,16 @@ class Batcher:
             for item in batch:
                 self._answer_alone(item)
             return
-        for item, found in zip(batch, scored, strict=True):
-            item.settle(found)
+        for item, result in zip(batch, scored, strict=True):
+            item.settle(result)
 
     def _answer_alone(self, item: Item) -> None:
         try:
-            (found,) = self._score([item])
+            (result,) = self._score([item])
         except Exception as error:
             item.settle(error)
         else:
-            item.settle(found)
+            item.settle(result)
 
     def _score(self, batch: list[Item]) -> list[Scored]:
         pixels = batch[0].pixels if len(batch) == 1 else np.concatenate([item.pixels for item in batch])

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from typing import Any, Generic, TypeVar
 
+from gate import DecodeBudget
 from gate.cores import usable_cores
 from service.errors import DeadlineExceeded, NotReady
 from service.futures import call_in_loop, settle
@@ -63,6 +64,7 @@ class DecodePool:
     Args:
         threads: number of tasks that run at a time; 0 is one per core that this process may use.
         observe: receives the seconds of each task.
+        budget: bounds the memory of all decoders, those of other threads too.
         on_end: called when a task has ended or was given up, so that the backlog is shorter. May be set later.
         clock: seconds, monotonic.
     """
@@ -72,15 +74,18 @@ class DecodePool:
         *,
         threads: int,
         observe: Callable[[float], None],
+        budget: DecodeBudget | None = None,
         on_end: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.threads = threads or usable_cores()
         self._observe = observe
+        self.budget = budget or DecodeBudget()
         self.on_end = on_end
         self._clock = clock
         self._mean = RunningMean()
-        self._busy = 0
+        self.busy = 0
+        """Tasks that have not ended as far as the event loop knows, including those whose caller has left."""
         self._is_open = False
         self._tasks: SimpleQueue[_Task[Any, Any] | None] = SimpleQueue()
 
@@ -91,18 +96,13 @@ class DecodePool:
             threading.Thread(target=self._run_tasks, name=f"decode-{number}", daemon=True).start()
 
     @property
-    def busy(self) -> int:
-        """Tasks that have not ended as far as the event loop knows, including those whose caller has left."""
-        return self._busy
-
-    @property
     def queued(self) -> int:
         """Tasks that wait for a thread."""
-        return max(0, self._busy - self.threads)
+        return max(0, self.busy - self.threads)
 
     def predicted_wait(self) -> float:
         """Seconds until an image that arrives now is decoded."""
-        return self._busy * self._mean.value / self.threads
+        return self.busy * self._mean.value / self.threads
 
     def backlog(self) -> float:
         """Seconds that all threads together need for the queued tasks."""
@@ -122,7 +122,7 @@ class DecodePool:
             raise NotReady("the decode threads do not run: send this to another replica, and restart this one")
         loop = asyncio.get_running_loop()
         task = _Task(work, payload, self._clock(), deadline, loop, Payload(loop.create_future()))
-        self._busy += 1
+        self.busy += 1
         self._tasks.put(task)
         try:
             return await task.future.data
@@ -142,7 +142,7 @@ class DecodePool:
             self._tasks.put(None)
 
     def _leave(self) -> None:
-        self._busy -= 1
+        self.busy -= 1
         self.on_end()
 
     def _run_tasks(self) -> None:
@@ -158,13 +158,13 @@ class DecodePool:
             task.payload.drop()
             return DeadlineExceeded("the deadline passed while the image waited to be decoded"), None
         try:
-            made = task.work(task.payload.take())
+            result = task.work(task.payload.take())
         except Exception as error:
             return error, self._clock() - started
         except BaseException as error:  # Raised in the event loop, it would end the loop.
             return RuntimeError(f"decoding ended by {error!r}"), self._clock() - started
         ended = self._clock()
-        return Decoded(made, task.submitted, started, ended), ended - started
+        return Decoded(result, task.submitted, started, ended), ended - started
 
     def _end(self, task: _Task[Any, _Made], outcome: Decoded[_Made] | Exception, seconds: float | None) -> None:
         if seconds is not None:

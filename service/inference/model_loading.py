@@ -35,10 +35,10 @@ def load_within(load: Callable[[], _Result], settings: Settings) -> _Result:
     try:
         return loading.result(longest_load(settings))
     except FutureTimeoutError as error:
-        raise gave_up(settings) from error
+        raise load_timeout(settings) from error
 
 
-def gave_up(settings: Settings) -> ModelError:
+def load_timeout(settings: Settings) -> ModelError:
     """Return the error for a load that does not return."""
     return ModelError(f"{settings.models} could not be read within {longest_load(settings):g} s: look at its disk")
 

@@ -11,7 +11,7 @@ from gate import ModelError, ModelStore
 from gate.errors import GateError
 from gate.model_store import CARD_FILE, CURRENT_FILE, GRAPH_FILE
 from service.file_watch import stamp
-from service.inference.model_loading import gave_up, longest_load
+from service.inference.model_loading import load_timeout, longest_load
 from service.inference.model_runner import LoadedModel
 from service.inference.observers import InferenceMetrics
 from service.inference.pipeline import Pipeline
@@ -96,7 +96,7 @@ class ModelWatch(Repeated):
                 return None
             if time.monotonic() > ended:
                 loading.cancel()
-                raise gave_up(self._settings)
+                raise load_timeout(self._settings)
         return loading.result()
 
     async def _read_state(self) -> State:

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from gate import DecodeBudget
+from gate import ImageError
 from gate.pixels import Pixels
 from gate.scorer import Score
-from service.errors import NotReady
+from service.errors import InvalidImage, NotReady
 from service.futures import call_in_loop, gather_or_cancel, settle
 from service.inference.batcher import Scored
 from service.inference.decode_pool import Decoded, DecodePool
@@ -31,7 +31,6 @@ class Pipeline:
         loaded: the version to serve first.
         metrics: counts the model's runs and versions.
         decode_pool: decodes and shrinks; the pipeline starts and closes it.
-        budget: bounds the memory of all decoders together.
         observers: are told about every decided request, in this order.
         shadow_size: edge length of the shadow's input, if there is a shadow.
         keep_sources: keep the images as they were sent until the observers have seen them.
@@ -44,7 +43,6 @@ class Pipeline:
         *,
         metrics: InferenceMetrics,
         decode_pool: DecodePool,
-        budget: DecodeBudget,
         observers: Sequence[DecisionObserver] = (),
         shadow_size: int | None = None,
         keep_sources: bool = False,
@@ -52,7 +50,6 @@ class Pipeline:
         self._settings = settings
         self._metrics = metrics
         self._decode_pool = decode_pool
-        self._budget = budget
         self._observers = tuple(observers)
         self._shadow_size = shadow_size
         self._keep_sources = keep_sources
@@ -109,7 +106,7 @@ class Pipeline:
         The permit's bytes are released after decoding, or after recording where decisions are recorded.
 
         Raises:
-            ImageError: the image cannot be judged.
+            InvalidImage: the image cannot be judged.
             DeadlineExceeded: the deadline passed before the image was decoded or scored.
         """
         decoded = await self.decode(context, file)
@@ -122,10 +119,10 @@ class Pipeline:
         """Decode one image file, as soon as the decoders' memory budget allows.
 
         Raises:
-            ImageError: the image cannot be judged.
+            InvalidImage: the image cannot be judged.
             DeadlineExceeded: the deadline passed before a thread was free.
         """
-        claim = self._budget.claim()
+        claim = self._decode_pool.budget.claim()
         work = partial(
             read_inputs,
             sizes=self._sizes(context),
@@ -138,6 +135,8 @@ class Pipeline:
         except asyncio.CancelledError:
             claim.cancel()
             raise
+        except ImageError as error:
+            raise InvalidImage(str(error), code=error.code) from error
         _note_decode(context, decoded)
         return decoded
 

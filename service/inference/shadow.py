@@ -50,7 +50,8 @@ class Shadow:
         self._observer = observer
         self._max_images = max_images
         self._lock = threading.Lock()
-        self._held = 0
+        self.held = 0
+        """Images that are queued or being scored."""
         self._ended = False
         metrics.serve(loaded.card)
 
@@ -63,11 +64,6 @@ class Shadow:
     def is_alive(self) -> bool:
         """Whether its inference thread runs; no answer depends on it."""
         return self._runner.batcher.is_alive
-
-    @property
-    def held(self) -> int:
-        """Images that are queued or being scored."""
-        return self._held
 
     def start(self) -> None:
         """Start the inference thread."""
@@ -111,14 +107,14 @@ class Shadow:
 
     def _take(self, count: int) -> bool:
         with self._lock:
-            if self._held + count > self._max_images:
+            if self.held + count > self._max_images:
                 return False
-            self._held += count
+            self.held += count
             return True
 
     def _give_back(self, count: int) -> None:
         with self._lock:
-            self._held -= count
+            self.held -= count
 
     def _log_end(self, error: NotReady) -> None:
         if not self._ended:

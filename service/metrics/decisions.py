@@ -243,7 +243,7 @@ class Metrics:
 
 
 def _subclasses(base: type[_Kind]) -> set[type[_Kind]]:
-    found = set(base.__subclasses__())
-    for kind in tuple(found):
-        found |= _subclasses(kind)
-    return found
+    subclasses = set(base.__subclasses__())
+    for kind in tuple(subclasses):
+        subclasses |= _subclasses(kind)
+    return subclasses

@@ -24,7 +24,7 @@ BinCounts = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
+class DecisionWindow:
     """The recent decisions of one version, counted.
 
     Args:
@@ -53,12 +53,12 @@ class Window:
         limit = stability_limit(decided, sum(self.reference), bins=len(self.reference))
         return Drift(population_stability(np.array(self.scores), np.array(self.reference)), limit)
 
-    def plus(self, other: "Window") -> "Window":
+    def plus(self, other: "DecisionWindow") -> "DecisionWindow":
         """Add the window of another worker, unless it serves another version."""
         if (other.version, tuple(other.reference)) != (self.version, tuple(self.reference)):
             return self
-        scores = [one + more for one, more in zip(self.scores, other.scores, strict=True)]
-        return Window(self.version, self.rejects + other.rejects, scores, self.reference)
+        scores = [mine + more for mine, more in zip(self.scores, other.scores, strict=True)]
+        return DecisionWindow(self.version, self.rejects + other.rejects, scores, self.reference)
 
     def gauges(self) -> dict[str, float]:
         """Return the values of the three gauges about it."""
@@ -99,36 +99,36 @@ class RecentDecisions:
         """Add one decision; the oldest one beyond `WINDOW` drops out."""
         self._recent.append((probability, action is Action.DISCARD))
 
-    def window(self) -> Window:
+    def window(self) -> DecisionWindow:
         """Count the window."""
         if self._reference is None:
-            return Window(self._version, 0, (), ())
+            return DecisionWindow(self._version, 0, (), ())
         scores, _ = np.histogram([score for score, _ in self._recent], self._reference.edges)
         rejects = sum(is_reject for _, is_reject in self._recent)
-        return Window(self._version, rejects, scores.tolist(), self._reference.counts)
+        return DecisionWindow(self._version, rejects, scores.tolist(), self._reference.counts)
 
 
-def population_stability(found: BinCounts, expected: BinCounts) -> float:
+def population_stability(observed: BinCounts, expected: BinCounts) -> float:
     """Population stability index of two histograms over the same edges, counts `[B]` each; 0 means no drift.
 
     Half a score is added to every count (Jeffreys' prior), so that an empty bin yields a large, finite index.
     """
-    shares = (found + 0.5) / (found + 0.5).sum()
+    shares = (observed + 0.5) / (observed + 0.5).sum()
     reference = (expected + 0.5) / (expected + 0.5).sum()
     return float(((shares - reference) * np.log(shares / reference)).sum())
 
 
-def stability_limit(found: int, expected: int, *, bins: int) -> float:
-    """The index that `found` scores against `expected` in the reference exceed by chance with probability 0.001.
+def stability_limit(observed: int, expected: int, *, bins: int) -> float:
+    """The index that `observed` scores against `expected` in the reference exceed by chance with probability 0.001.
 
-    Without drift the index is distributed as (1 / found + 1 / expected) times chi-square with `bins` - 1 degrees of
+    Without drift the index is distributed as (1 / observed + 1 / expected) times chi-square with `bins` - 1 degrees of
     freedom (Yurdakul and Naranjo, *Statistical Properties of the Population Stability Index*, 2020). The quantile uses
     Wilson and Hilferty's cube root; its error is at most 1 % from 4 degrees of freedom on.
     """
     freedom = bins - 1
     spread = 2 / (9 * freedom)
     quantile = freedom * (1 - spread + NormalDist().inv_cdf(0.999) * spread**0.5) ** 3
-    return float((1 / found + 1 / expected) * quantile)
+    return float((1 / observed + 1 / expected) * quantile)
 
 
 def _number(value: float | None) -> float:

@@ -37,15 +37,15 @@ def write_metrics(reading: Reading, accept: str) -> tuple[bytes, str]:
 
 
 def _weight(accepted: list[_Accepted], versions: dict[str, set[str]]) -> float:
-    return max((one.weight for one in accepted if one.version in versions.get(one.name, ())), default=0.0)
+    return max((each.weight for each in accepted if each.version in versions.get(each.name, ())), default=0.0)
 
 
 def _read(accept: str) -> Iterator[_Accepted]:
     for part in accept.lower().split(","):
         name, *parameters = (each.strip() for each in part.split(";"))
         pairs = (each.partition("=") for each in parameters)
-        given = {key.strip(): value.strip().strip('"') for key, _, value in pairs}
-        yield _Accepted(name, given.get("version", ""), _number(given.get("q", "1")))
+        fields = {key.strip(): value.strip().strip('"') for key, _, value in pairs}
+        yield _Accepted(name, fields.get("version", ""), _number(fields.get("q", "1")))
 
 
 def _number(weight: str) -> float:

@@ -39,7 +39,7 @@ class Gathering:
         self._workers = workers
         self._number = number
         self._earlier = Reading.decode(workers.earlier) if workers and workers.earlier else None
-        self._found = Collected(0, ())
+        self._latest = Collected(0, ())
         self._up = make_gauge(
             "worker_up", "1 where the worker reported its metrics", ["worker"], merge="asked", registry=metrics.registry
         )
@@ -64,21 +64,22 @@ class Gathering:
         if self._workers is None:
             return reading
         # What is shown has been sent before, so that it survives this process.
-        found = await self._workers.collect(reading.encode(), ask=ask)
-        self._found = found or _unanswered(self._found)
+        collected = await self._workers.collect(reading.encode(), ask=ask)
+        self._latest = collected or _unanswered(self._latest)
         up = {self._number: True}
-        for worker in self._found.workers:
+        for worker in self._latest.workers:
             up[worker.number] = worker.is_alive and worker.has_answered
             if worker.data:
                 reading.add(Reading.decode(worker.data), is_alive=worker.is_alive)
         for name, value in reading.window.gauges().items():
             reading.replace(name, Sample(name, {}, value))
         name = "lensgate_worker_restarts"
-        reading.replace(name, Sample(f"{name}_total", {}, self._found.restarts))
+        reading.replace(name, Sample(f"{name}_total", {}, self._latest.restarts))
         name = "lensgate_worker_up"
         reading.replace(name, *(Sample(name, {"worker": str(number)}, up[number]) for number in sorted(up)))
         return reading
 
 
-def _unanswered(found: Collected) -> Collected:
-    return Collected(found.restarts, [replace(worker, is_alive=False, has_answered=False) for worker in found.workers])
+def _unanswered(collected: Collected) -> Collected:
+    workers = [replace(worker, is_alive=False, has_answered=False) for worker in collected.workers]
+    return Collected(collected.restarts, workers)

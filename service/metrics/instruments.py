@@ -132,10 +132,6 @@ class LabelledHistogram(Generic[KeyT]):
                 key: Distribution(self._edges, tuple(counts), total[0]) for key, (counts, total) in self._series.items()
             }
 
-    def merged(self) -> Distribution:
-        """All values, regardless of labels."""
-        return Distribution.merge(self.read().values(), edges=self._edges)
-
     def describe(self) -> Iterator[HistogramMetricFamily]:
         """The family without samples, for the registry."""
         yield HistogramMetricFamily(self._name, self._text, labels=self._labels)
@@ -145,15 +141,15 @@ class LabelledHistogram(Generic[KeyT]):
         family = HistogramMetricFamily(self._name, self._text, labels=self._labels)
         with self._lock:
             exemplars = self._exemplars.copy()
-        for key, found in self.read().items():
-            bounds = [*map(repr, found.edges), "+Inf"]
-            counts = enumerate(zip(bounds, accumulate(found.counts), strict=True))
+        for key, distribution in self.read().items():
+            bounds = [*map(repr, distribution.edges), "+Inf"]
+            counts = enumerate(zip(bounds, accumulate(distribution.counts), strict=True))
             buckets = [(bound, float(below), exemplars.get((key, index))) for index, (bound, below) in counts]
-            family.add_metric(key, buckets, found.total)  # type: ignore[arg-type]  # None is accepted too.
+            family.add_metric(key, buckets, distribution.total)  # type: ignore[arg-type]  # None is accepted too.
         yield family
 
     def _at(self, key: KeyT) -> tuple[list[int], list[float]]:
-        found = self._series.get(key)
-        if found is None:
-            found = self._series[key] = ([0] * (len(self._edges) + 1), [0.0])
-        return found
+        series = self._series.get(key)
+        if series is None:
+            series = self._series[key] = ([0] * (len(self._edges) + 1), [0.0])
+        return series

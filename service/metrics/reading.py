@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import Metric
 from prometheus_client.samples import Sample
 
-from service.metrics.drift import Window
+from service.metrics.drift import DecisionWindow
 from service.metrics.merging import Merge, rule_of
 from service.metrics.snapshot import Distribution
 
@@ -44,13 +44,13 @@ class Reading:
     """
 
     families: dict[str, Family]
-    window: Window
+    window: DecisionWindow
 
     @classmethod
-    def of(cls, registry: CollectorRegistry, window: Window) -> "Reading":
+    def of(cls, registry: CollectorRegistry, window: DecisionWindow) -> "Reading":
         """Read the metrics of this process."""
-        found = {each.name: _family(each.type, each.documentation, each.samples) for each in registry.collect()}
-        return cls(found, window)
+        families = {each.name: _family(each.type, each.documentation, each.samples) for each in registry.collect()}
+        return cls(families, window)
 
     @classmethod
     def decode(cls, data: bytes) -> "Reading":
@@ -58,10 +58,12 @@ class Reading:
         families, window = orjson.loads(data)
         return cls(
             {
-                name: _family(kind, text, (Sample(given, labels, _number(value)) for given, labels, value in samples))
+                name: _family(
+                    kind, text, (Sample(sample_name, labels, _number(value)) for sample_name, labels, value in samples)
+                )
                 for name, kind, text, samples in families
             },
-            Window(*window),
+            DecisionWindow(*window),
         )
 
     def encode(self) -> bytes:
@@ -89,14 +91,14 @@ class Reading:
 
     def distributions(self, name: str) -> dict[tuple[str, ...], Distribution]:
         """Return a histogram's values by its other labels' values."""
-        found: dict[tuple[str, ...], tuple[dict[float, float], list[float]]] = {}
+        series: dict[tuple[str, ...], tuple[dict[float, float], list[float]]] = {}
         for sample in self._samples(name):
-            below, total = found.setdefault(_series(sample), ({}, [0.0]))
+            below, total = series.setdefault(_series(sample), ({}, [0.0]))
             if sample.name.endswith("_bucket"):
                 below[float(sample.labels["le"])] = sample.value
             elif sample.name.endswith("_sum"):
                 total[0] = sample.value
-        return {key: _distribution(below, total[0]) for key, (below, total) in found.items()}
+        return {key: _distribution(below, total[0]) for key, (below, total) in series.items()}
 
     def add(self, other: "Reading", *, is_alive: bool) -> None:
         """Add the metrics of another worker; of a dead one only what is counted since the start."""

@@ -14,12 +14,13 @@ from service.metrics.snapshot import (
     Stage,
     bin_scores,
 )
+from service.paths import DECISIONS, INFER, INFER_VERSION
 
 # The duration of an upload of many images depends on their number, so it says little about one image.
 _SINGLE_IMAGE_ROUTES = {
-    "/v1/decisions",
-    "/v2/models/{name}/infer",
-    "/v2/models/{name}/versions/{version}/infer",
+    DECISIONS,
+    INFER,
+    INFER_VERSION,
     "/inference.GRPCInferenceService/ModelInfer",
     "/inference.GRPCInferenceService/ModelStreamInfer",
 }
@@ -41,7 +42,7 @@ def read_counts(reading: Reading) -> Counts:
 def read_stages(reading: Reading) -> dict[Stage, Distribution]:
     """Return the durations of each stage since the start, in seconds."""
     requests = reading.distributions("lensgate_request_duration_seconds")
-    single = [found for (route,), found in requests.items() if route in _SINGLE_IMAGE_ROUTES]
+    single = [distribution for (route,), distribution in requests.items() if route in _SINGLE_IMAGE_ROUTES]
     return {
         "decode": reading.distributions("lensgate_decode_seconds")[()],
         "queue": reading.distributions("lensgate_queue_wait_seconds")[()],

@@ -74,5 +74,5 @@ class Assets:
         return self._assets[name]
 
 
-def _matches(given: str, tag: str) -> bool:
-    return any(each.strip().removeprefix("W/") in (tag, "*") for each in given.split(","))
+def _matches(header: str, tag: str) -> bool:
+    return any(each.strip().removeprefix("W/") in (tag, "*") for each in header.split(","))

@@ -69,23 +69,23 @@ class RecentScores:
 
     def __init__(self) -> None:
         self._marks: deque[Bins] = deque()
-        self._of: str | None = None
+        self._model: str | None = None
 
-    def add(self, scores: Bins, *, of: str) -> Bins:
-        """Add a reading and return the recent counts. Another version `of`, or smaller counts, restarts it."""
-        if self._of is None or any(map(_is_less, scores, self._marks[-1])):
-            self._begin((0,) * BINS, of)
-        elif of != self._of:
+    def add(self, scores: Bins, *, model: str) -> Bins:
+        """Add a reading and return the recent counts. Another model, by its hash, or smaller counts restart it."""
+        if self._model is None or any(map(_is_less, scores, self._marks[-1])):
+            self._begin((0,) * BINS, model)
+        elif model != self._model:
             # Earlier counts belong to the previous version.
-            self._begin(scores, of)
+            self._begin(scores, model)
         if scores != self._marks[-1]:
             self._marks.append(scores)
         while len(self._marks) > 1 and sum(scores) - sum(self._marks[1]) >= SCORES:
             self._marks.popleft()
         return tuple(now - before for now, before in zip(scores, self._marks[0], strict=True))
 
-    def _begin(self, start: Bins, of: str) -> None:
-        self._marks, self._of = deque([start]), of
+    def _begin(self, start: Bins, model: str) -> None:
+        self._marks, self._model = deque([start]), model
 
 
 def _is_less(now: int, before: int) -> bool:

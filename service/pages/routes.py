@@ -11,9 +11,9 @@ from service.pages.assets import Assets
 from service.pages.sampler import Sampler
 from service.pages.snapshot import Operations
 from service.records.outcomes import HistoryReader, OperationsHistory, Window
+from service.records.path_parameters import NAME
 from service.records.query import find_one
-from service.records.routes import require_store
-from service.records.store import Store
+from service.records.store import Store, require_store
 
 PAGES: Mapping[str, str] = {
     "/": "operations.html",
@@ -35,7 +35,7 @@ def make_page_routes(sampler: Sampler, *, store: Store | None = None) -> APIRout
     for path in PAGES:
         router.add_api_route(path, page, methods=["GET"], include_in_schema=False, name=PAGES[path])
 
-    @router.get("/decisions/{name:identity}", include_in_schema=False)
+    @router.get(f"/decisions/{NAME}", include_in_schema=False)
     def decision(name: str, request: Request) -> Response:
         return files.find("decision.html").answer(request, status=_status_of(store, name))
 

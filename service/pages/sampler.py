@@ -77,12 +77,12 @@ class Sampler(Repeated):
         self._note_version()
         tick = self._tick(read_counts(reading))
         self._history.add(tick, read_stages(reading))
-        self._scores.add(tick.counts.scores, of=self._runtime.runner.card.sha256)
+        self._scores.add(tick.counts.scores, model=self._runtime.runner.card.sha256)
 
     async def show(self) -> bytes:
         """Return the current state of all workers as JSON, computed at most once per second for all callers."""
-        made, body = self._shown
-        if self._clock() - made >= FRESH_SECONDS:
+        taken, body = self._shown
+        if self._clock() - taken >= FRESH_SECONDS:
             reading = await self._runtime.metrics_of_all.all(ask=True)
             body = self.look(reading).model_dump_json().encode()
             self._shown = (self._clock(), body)
@@ -95,7 +95,7 @@ class Sampler(Repeated):
         tick = self._tick(metrics.counts)
         card = self._runtime.runner.card
         settings = self._runtime.settings
-        scores = self._scores.add(tick.counts.scores, of=card.sha256)
+        scores = self._scores.add(tick.counts.scores, model=card.sha256)
         return Operations(
             time=tick.time,
             state=self._state(),
@@ -166,7 +166,7 @@ class Sampler(Repeated):
         )
 
     def _records(self, counts: RecordCounts) -> RecordsState:
-        if self._runtime.recorder is None:
+        if self._runtime.store is None:
             return RecordsState(state="off", queued=0, written=0, dropped=0)
         return RecordsState(
             state="failing" if counts.is_failing else "ok",

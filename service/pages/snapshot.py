@@ -186,8 +186,8 @@ def show_stage(stage: Stage, seconds: Distribution) -> StageState:
 def rebin(reference: ReferenceHistogram) -> list[float]:
     """Convert a card's histogram to shares in `BINS` equal bins, assuming uniform scores within its own bins."""
     cumulative = np.concatenate([[0.0], np.cumsum(reference.counts)]) / sum(reference.counts)
-    found = np.diff(np.interp(np.linspace(0, 1, BINS + 1), reference.edges, cumulative))
-    return [round(float(share), 6) for share in found]
+    shares = np.diff(np.interp(np.linspace(0, 1, BINS + 1), reference.edges, cumulative))
+    return [round(float(share), 6) for share in shares]
 
 
 def _milliseconds(seconds: float | None) -> float | None:

@@ -20,11 +20,11 @@ def start_daemon(call: Callable[[], _Result], *, name: str) -> "Future[_Result]"
         # The future may have been cancelled meanwhile.
         with contextlib.suppress(InvalidStateError):
             try:
-                found = call()
+                result = call()
             except BaseException as error:
                 future.set_exception(error)
             else:
-                future.set_result(found)
+                future.set_result(result)
 
     threading.Thread(target=run, name=name, daemon=True).start()
     return future

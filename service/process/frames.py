@@ -110,7 +110,7 @@ def split_number(payload: bytes) -> tuple[int, bytes]:
     return _LENGTH.unpack_from(payload)[0], payload[_LENGTH.size :]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerReading:
     """The last metrics of one worker.
 
@@ -146,6 +146,7 @@ class Collected:
         restarts, listed = json.loads(rest[:size])
         workers, start = [], size
         for number, is_alive, has_answered, length in listed:
-            workers.append(WorkerReading(number, is_alive, has_answered, rest[start : start + length]))
+            data = rest[start : start + length]
+            workers.append(WorkerReading(number=number, is_alive=is_alive, has_answered=has_answered, data=data))
             start += length
         return cls(restarts, workers)

@@ -118,7 +118,7 @@ def _dump(line: dict[str, Any]) -> str:
         text = orjson.dumps(line, default=_describe).decode()
     except TypeError:  # orjson rejects lone surrogates and integers beyond 64 bits; the slower encoder accepts them.
         text = json.dumps(line, default=_describe)
-    return _UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    return _UNSAFE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 def _describe(value: object) -> str:

@@ -13,7 +13,7 @@ from service.process.signals import guard_start
 from service.process.supervisor import Supervisor
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerOptions:
     """Everything that a worker is given beside the environment.
 
@@ -47,7 +47,7 @@ class WorkerOptions:
         return cls(**json.loads(text))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ParentOptions:
     """Everything that the parent is given.
 
@@ -68,8 +68,8 @@ class ParentOptions:
     @classmethod
     def decode(cls, text: str) -> "ParentOptions":
         """Return what `encode` was called on."""
-        found = json.loads(text)
-        return cls(WorkerOptions(**found.pop("worker")), **found)
+        members = json.loads(text)
+        return cls(worker=WorkerOptions(**members.pop("worker")), **members)
 
 
 def main(options: ParentOptions) -> int:

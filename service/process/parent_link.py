@@ -53,9 +53,9 @@ class ParentLink:
         """Encodes the current metrics."""
         self.reload: Callable[[], Awaitable[object]] = _no_reload
         """Reads model, tokens and certificate again."""
-        self.end: Callable[[], object] = bytes
+        self.end: Callable[[], object] = _nothing
         """Drains the worker."""
-        self.check: Callable[[], object] = bytes
+        self.check: Callable[[], object] = _nothing
         """Raises an error if only a restart helps."""
 
     def check_parent(self) -> None:
@@ -160,6 +160,10 @@ class ParentLink:
             await self.reload()
         finally:
             self._send(Frame(Kind.RELOADED))
+
+
+def _nothing() -> None:
+    """Return at once."""
 
 
 async def _no_reload() -> None:

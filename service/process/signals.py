@@ -22,7 +22,7 @@ def guard_start() -> None:
         return
     if os.getpid() == 1:
         for number in ENDING:
-            signal.signal(number, lambda given, _: os._exit(128 + given))
+            signal.signal(number, lambda received, _: os._exit(128 + received))
     signals.guard_start(*IGNORED)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {*ENDING, *IGNORED})
 

@@ -87,15 +87,15 @@ class Sink:
                 os.write(self._descriptor, data)
 
     def _run(self) -> None:
-        given: bytes | threading.Event | None = None
+        entry: bytes | threading.Event | None = None
         while True:
-            if given is None:
-                given = self._queue.get()
-            if isinstance(given, threading.Event):
-                given.set()
-                given = None
+            if entry is None:
+                entry = self._queue.get()
+            if isinstance(entry, threading.Event):
+                entry.set()
+                entry = None
                 continue
-            lines, given = self._gather(given)
+            lines, entry = self._gather(entry)
             lost = self._write(lines)
             self._written += sum(map(len, lines))
             with self._lock:
@@ -103,18 +103,18 @@ class Sink:
             if not lost and self.dropped > self._told:
                 lost, self._told = self.dropped - self._told, self.dropped
                 self._write([self._recovered(lost)])
-            if given is None:
+            if entry is None:
                 time.sleep(PAUSE_SECONDS)
 
     def _gather(self, first: bytes) -> tuple[list[bytes], bytes | threading.Event | None]:
         """Take the lines that a pipe accepts as one, and the next item behind them, None if the queue is empty."""
         lines, size = [first], len(first)
         while not self._queue.empty():
-            given = self._queue.get()
-            if isinstance(given, threading.Event) or size + len(given) > select.PIPE_BUF:
-                return lines, given
-            lines.append(given)
-            size += len(given)
+            entry = self._queue.get()
+            if isinstance(entry, threading.Event) or size + len(entry) > select.PIPE_BUF:
+                return lines, entry
+            lines.append(entry)
+            size += len(entry)
         return lines, None
 
     def _write(self, lines: Sequence[bytes]) -> int:

@@ -101,7 +101,7 @@ class Supervisor:
         signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
         self._selector.register(reading, selectors.EVENT_READ)
         for number in (*_ENDING, signal.SIGHUP, signal.SIGCHLD):
-            signal.signal(number, lambda given, _: self._signals.append(given))
+            signal.signal(number, lambda received, _: self._signals.append(received))
         self._wake = reading
         yield
         signal.set_wakeup_fd(-1)
@@ -113,7 +113,7 @@ class Supervisor:
         self._expect()
         events = self._selector.select(_TURN_SECONDS)
         # All that has arrived is read before anything is answered, so that an answer never shows less than one before.
-        frames = [found for key, _ in events if key.fileobj != self._wake for found in self._receive(key.data)]
+        frames = [frame for key, _ in events if key.fileobj != self._wake for frame in self._receive(key.data)]
         with contextlib.suppress(BlockingIOError):
             os.read(self._wake, 4096)
         for slot, frame in frames:
@@ -177,11 +177,11 @@ class Supervisor:
 
     def _collect(self, asker: Slot, number: int, ask: bool) -> None:
         self._requests += 1
-        asked = [slot for slot in self._others(asker) if ask and slot.is_ready and self._can_take(slot)]
-        waiting = {slot.number for slot in asked}
+        polled = [slot for slot in self._others(asker) if ask and slot.is_ready and self._can_take(slot)]
+        waiting = {slot.number for slot in polled}
         deadline = self._clock() + ANSWER_SECONDS
         self._collections.append(_Collection(asker, number, self._requests, deadline, waiting))
-        for slot in asked:
+        for slot in polled:
             self._send(slot, Frame(Kind.REPORT, number_payload(self._requests)))
 
     def _finish_collections(self) -> None:
@@ -195,7 +195,12 @@ class Supervisor:
         if late := collection.waiting:
             log.warning("workers did not report their metrics in time: %s", ", ".join(map(str, sorted(late))))
         readings = [
-            WorkerReading(slot.number, slot.is_alive and slot.is_ready, slot.number not in late, slot.reading)
+            WorkerReading(
+                number=slot.number,
+                is_alive=slot.is_alive and slot.is_ready,
+                has_answered=slot.number not in late,
+                data=slot.reading,
+            )
             for slot in self._others(collection.asker)
         ]
         payload = Collected(self._restarts, readings).encode()

@@ -77,17 +77,17 @@ class Differences:
         late = taken
         try:
             with store.begin() as connection:
-                names = [one.answered.record for one in taken]
+                names = [each.answered.record for each in taken]
                 known = set(connection.scalars(select(decisions.c.record).where(decisions.c.record.in_(names))))
-                self._insert(connection, [one for one in taken if one.answered.record in known])
+                self._insert(connection, [each for each in taken if each.answered.record in known])
             oldest = self._clock() - PATIENCE_SECONDS
-            late = [one for one in taken if one.answered.record not in known and one.taken > oldest]
+            late = [each for each in taken if each.answered.record not in known and each.taken > oldest]
         finally:
             self._waiting.extendleft(reversed(late))
 
     def _insert(self, connection: Connection, differences: Sequence[_Difference]) -> None:
-        for one in differences:
-            record, shadow = one.answered.record, one.shadow
+        for difference in differences:
+            record, shadow = difference.answered.record, difference.shadow
             row = {
                 "record": record,
                 "version": shadow.runner.card.version,
@@ -96,14 +96,14 @@ class Differences:
                 "decision": shadow.decision.action.value,
             }
             connection.execute(insert_into(connection, shadow_decisions).values(row).on_conflict_do_nothing())
-            if one.answered.decision.action is Action.ACCEPT:
-                self._audit(connection, one)
+            if difference.answered.decision.action is Action.ACCEPT:
+                self._audit(connection, difference)
 
-    def _audit(self, connection: Connection, one: _Difference) -> None:
+    def _audit(self, connection: Connection, difference: _Difference) -> None:
         """Add an accepted image to the review; the weight of 0 keeps it out of the estimates of the served version."""
-        record = one.answered.record
+        record = difference.answered.record
         drawn = {"audit": True, "draw": DrawKind.SHADOW.value, "draw_probability": self._share, "draw_weight": 0.0}
         connection.execute(update(decisions).where(decisions.c.record == record, ~decisions.c.audit).values(drawn))
-        jpeg = simplejpeg.encode_jpeg(np.ascontiguousarray(one.pixels), quality=_QUALITY)
+        jpeg = simplejpeg.encode_jpeg(np.ascontiguousarray(difference.pixels), quality=_QUALITY)
         preview = {"record": record, "bytes": len(jpeg), "jpeg": jpeg}
         connection.execute(insert_into(connection, images).values(preview).on_conflict_do_nothing())

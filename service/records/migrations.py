@@ -42,17 +42,17 @@ def prepare_schema(connection: Connection) -> None:
     Raises:
         RecordsUnavailable: a later release wrote the database.
     """
-    found = _find_version(connection)
-    if found is not None and found > SCHEMA_VERSION:
+    present = _find_version(connection)
+    if present is not None and present > SCHEMA_VERSION:
         raise RecordsUnavailable(
-            f"the records have schema version {found}, which a later release wrote, and this one knows versions up to "
-            f"{SCHEMA_VERSION}: install that release, or set LENSGATE_RECORDS_URL to another database"
+            f"the records have schema version {present}, which a later release wrote, and this one knows versions up "
+            f"to {SCHEMA_VERSION}: install that release, or set LENSGATE_RECORDS_URL to another database"
         )
-    if found is not None:
+    if present is not None:
         with _longer_timeouts(connection):
-            _migrate(connection, found)
+            _migrate(connection, present)
     metadata.create_all(connection)
-    if found is None:
+    if present is None:
         connection.execute(insert(schema).values(version=SCHEMA_VERSION))
 
 
@@ -62,8 +62,8 @@ def _find_version(connection: Connection) -> int | None:
     return connection.scalar(select(schema.c.version))
 
 
-def _migrate(connection: Connection, found: int) -> None:
-    for version in range(found + 1, SCHEMA_VERSION + 1):
+def _migrate(connection: Connection, present: int) -> None:
+    for version in range(present + 1, SCHEMA_VERSION + 1):
         for statement in MIGRATIONS[version]:
             connection.exec_driver_sql(statement)
         connection.execute(update(schema).values(version=version))

@@ -5,7 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel, Field
 from sqlalchemy import Connection, delete, func, select
@@ -77,6 +77,16 @@ class OperationsHistory(BaseModel):
     changes: list[Change]
 
 
+class _StepCount(NamedTuple):
+    """Images of one version, label and reason in a step, which counts from 0 at the start of the window."""
+
+    step: int
+    version: str
+    label: Label
+    reason: Reason
+    images: int
+
+
 def count_outcomes(connection: Connection, rows: Iterable[Mapping[str, Any]]) -> None:
     """Add new decisions to the counts of their steps."""
     added = Counter((row["time"] - row["time"] % _STEP, row["version"], row["label"], row["reason"]) for row in rows)
@@ -110,21 +120,22 @@ def read_history(store: Store, window: Window, *, now: float) -> OperationsHisto
     columns = (bucket, outcomes.c.version, outcomes.c.label, outcomes.c.reason)
     query = select(*columns, func.sum(outcomes.c.images)).where(outcomes.c.step >= first * width)
     with store.begin() as connection:
-        counted = [tuple(row) for row in connection.execute(query.group_by(*columns))]
+        rows = connection.execute(query.group_by(*columns)).all()
         failed = list(read_failures(connection, since=first * width, width=width))
-    found = [
-        (int(at) - first, version, Label(label), Reason(reason), int(n)) for at, version, label, reason, n in counted
+    counts = [
+        _StepCount(int(bucket) - first, version, Label(label), Reason(reason), int(images))
+        for bucket, version, label, reason, images in rows
+        if bucket < first + number
     ]
-    found = [each for each in found if each[0] < number]
 
     def series(*reasons: Reason) -> list[int]:
-        return _spread(((at, n) for at, _, _, reason, n in found if reason in reasons), number)
+        return _spread(((count.step, count.images) for count in counts if count.reason in reasons), number)
 
     return OperationsHistory(
         window=window,
         time=now,
         step_seconds=seconds,
-        times=[float((first + at + 1) * seconds) for at in range(number)],
+        times=[float((first + step + 1) * seconds) for step in range(number)],
         decisions=series(*Reason),
         unfamiliar=series(Reason.UNFAMILIAR),
         uncertain=series(Reason.UNCERTAIN),
@@ -133,8 +144,8 @@ def read_history(store: Store, window: Window, *, now: float) -> OperationsHisto
             code: _spread(((at - first, n) for at, its, n in failed if its == code and at - first < number), number)
             for code in sorted({code for _, code, _ in failed})
         },
-        versions=_compare(found),
-        changes=_changes(found, first=first, seconds=seconds),
+        versions=_compare(counts),
+        changes=_changes(counts, first=first, seconds=seconds),
     )
 
 
@@ -161,29 +172,30 @@ class HistoryReader:
             RecordsUnavailable: the store is unreadable.
         """
         with self._locks[window]:
-            made, body = self._read.get(window, (float("-inf"), b""))
-            if self._monotonic() - made >= window.fresh_seconds:
+            read, body = self._read.get(window, (float("-inf"), b""))
+            if self._monotonic() - read >= window.fresh_seconds:
                 body = read_history(store, window, now=self._clock()).model_dump_json().encode()
                 self._read[window] = (self._monotonic(), body)
         return body
 
 
 def _spread(counts: Iterable[tuple[int, int]], number: int) -> list[int]:
-    found = [0] * number
+    spread = [0] * number
     for at, count in counts:
-        found[at] += count
-    return found
+        spread[at] += count
+    return spread
 
 
-def _compare(found: Iterable[tuple[int, str, Label, Reason, int]]) -> list[VersionCounts]:
+def _compare(counts: Iterable[_StepCount]) -> list[VersionCounts]:
     """Sum by version, the one with the latest decision first."""
     latest: dict[str, int] = {}
     reasons: dict[str, Counter[Reason]] = {}
     glasses: Counter[str] = Counter()
-    for at, version, label, reason, count in found:
-        latest[version] = max(at, latest.get(version, 0))
-        reasons.setdefault(version, Counter())[reason] += count
-        glasses[version] += count if label is Label.GLASSES else 0
+    for count in counts:
+        version = count.version
+        latest[version] = max(count.step, latest.get(version, 0))
+        reasons.setdefault(version, Counter())[count.reason] += count.images
+        glasses[version] += count.images if count.label is Label.GLASSES else 0
     return [
         _version_counts(version, reasons[version], glasses[version])
         for version in sorted(latest, key=lambda version: (-latest[version], version))
@@ -207,16 +219,16 @@ def _version_counts(version: str, reasons: Counter[Reason], glasses: int) -> Ver
     )
 
 
-def _changes(found: Iterable[tuple[int, str, Label, Reason, int]], *, first: int, seconds: int) -> list[Change]:
+def _changes(counts: Iterable[_StepCount], *, first: int, seconds: int) -> list[Change]:
     """Find the steps at which the version of most images changes; a rollback is such a change, too."""
     by_step: dict[int, Counter[str]] = {}
-    for at, version, _, _, count in found:
-        by_step.setdefault(at, Counter())[version] += count
+    for count in counts:
+        by_step.setdefault(count.step, Counter())[count.version] += count.images
     changes: list[Change] = []
     before: str | None = None
-    for at in sorted(by_step):
-        version = max(by_step[at], key=lambda each: (by_step[at][each], each))
+    for step in sorted(by_step):
+        version = max(by_step[step], key=lambda each: (by_step[step][each], each))
         if before is not None and version != before:
-            changes.append(Change(time=float((first + at) * seconds), version=version))
+            changes.append(Change(time=float((first + step) * seconds), version=version))
         before = version
     return changes

@@ -73,7 +73,7 @@ def _is_part(source: Source) -> bool:
 
 def _shrink(data: bytes, max_pixels: int, budget: Budget | None) -> Pixels:
     header = read_header(data)
-    if header.format is ImageFormat.JPEG and not header.is_exotic:  # Pillow cannot shrink a lossless one.
+    if header.format is ImageFormat.JPEG and not header.needs_conversion:  # Pillow cannot shrink a lossless one.
         with contextlib.suppress(OSError):  # Nor read arithmetic coding beyond its buffer of 64 kB.
             return _shrink_jpeg(data, header.orientation)
     return read_pixels(data, min(PREVIEW_SIZE, header.width), max_pixels=max_pixels, budget=budget)

@@ -88,7 +88,8 @@ class PreviewWorker:
         self._share = min(1.0, BUSY_SHARE * share(cores or usable_cores()))
         self._max_bytes, self._max_accepted = share(MAX_BYTES), share(ACCEPTED_BYTES)
         self._max_busy = share(BUSY_ACCEPTED_BYTES)
-        self._held = 0
+        self.held = 0
+        """Bytes of queued and current images."""
         self._is_closed = False
         self._reviewable: deque[tuple[DecisionRecord, Source]] = deque()
         self._accepted: deque[tuple[DecisionRecord, Source]] = deque()
@@ -99,11 +100,6 @@ class PreviewWorker:
         """Start the thread."""
         self._thread.start()
 
-    @property
-    def held(self) -> int:
-        """Bytes of queued and current images."""
-        return self._held
-
     def submit(self, record: DecisionRecord, source: Source) -> None:
         """Queue the image, or drop it without room. Returns at once; `record.is_processed` is set in the end."""
         size = size_of(source)
@@ -111,7 +107,7 @@ class PreviewWorker:
             if self._is_closed or not self._has_room(record, size):
                 self._give_up(record)
                 return
-            self._held += size
+            self.held += size
             (self._reviewable if record.is_reviewable else self._accepted).append((record, detach(source)))
             self._changed.notify()
 
@@ -125,17 +121,17 @@ class PreviewWorker:
 
     def _has_room(self, record: DecisionRecord, size: int) -> bool:
         if record.is_reviewable:
-            return self._held + size <= self._max_bytes
-        if self._is_busy() and self._held >= self._max_busy:
+            return self.held + size <= self._max_bytes
+        if self._is_busy() and self.held >= self._max_busy:
             return False
-        return self._held + size <= self._max_accepted
+        return self.held + size <= self._max_accepted
 
     def _run(self) -> None:
         rested = time.thread_time()
         while job := self._take():
             self._try(*job)
             with self._changed:
-                self._held -= size_of(job[1])
+                self.held -= size_of(job[1])
             del job  # Otherwise it stays in memory until the next one.
             worked = time.thread_time() - rested
             if worked >= self._burst_seconds:

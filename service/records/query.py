@@ -100,9 +100,9 @@ def find_page(store: Store, page: Page) -> tuple[list[dict[str, Any]], str | Non
     """
     limit = min(page.limit or DEFAULT_LIMIT, PAGE)
     with store.begin() as connection:
-        found = _read(connection, page, after=page.cursor, limit=limit + 1)
-    shown = found[:limit]
-    return shown, shown[-1]["record"] if len(found) > limit else None
+        rows = _read(connection, page, after=page.cursor, limit=limit + 1)
+    shown = rows[:limit]
+    return shown, shown[-1]["record"] if len(rows) > limit else None
 
 
 def find_all(store: Store, page: Page) -> Iterator[list[dict[str, Any]]]:
@@ -114,12 +114,12 @@ def find_all(store: Store, page: Page) -> Iterator[list[dict[str, Any]]]:
     after, left = page.cursor, page.limit or sys.maxsize
     while left:
         with store.begin() as connection:
-            found = _read(connection, page, after=after, limit=min(PAGE, left))
-        yield found
-        left -= len(found)
-        if len(found) < PAGE:
+            rows = _read(connection, page, after=after, limit=min(PAGE, left))
+        yield rows
+        left -= len(rows)
+        if len(rows) < PAGE:
             return
-        after = found[-1]["record"]
+        after = rows[-1]["record"]
 
 
 def find_one(store: Store, name: str) -> dict[str, Any]:

@@ -7,45 +7,24 @@ import orjson
 from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
-from starlette.convertors import Convertor, register_url_convertor
 
 from common.terminal import escape_formula
 from service.errors import MalformedRequest, NotFound, RecordsUnavailable
 from service.http.downloads import Downloads
 from service.http.openapi import describe_problems
 from service.http.responses import json_response, write_table
+from service.paths import DECISIONS
 from service.records.failures import FailureFilters, FailurePage, find_failures
-from service.records.query import RECORD_PATTERN, Page, find_all, find_image, find_one, find_page
+from service.records.path_parameters import NAME, RECORD
+from service.records.query import Page, find_all, find_image, find_one, find_page
 from service.records.serialization import FLAT_NAMES, Record, flatten
-from service.records.store import Store
+from service.records.store import Store, require_store
 
 _NDJSON = "application/x-ndjson"
 _CSV = "text/csv"
 _FORMATS = {_CSV: "csv", _NDJSON: "ndjson"}
 
 Records = Iterable[dict[str, Any]]
-
-
-class _RecordConvertor(Convertor[str]):
-    """A path parameter that is a `record`."""
-
-    regex = RECORD_PATTERN
-
-    def convert(self, value: str) -> str:
-        return value
-
-    def to_string(self, value: str) -> str:
-        return value
-
-
-class _IdentityConvertor(_RecordConvertor):
-    """A path parameter that may contain slashes, and is not empty."""
-
-    regex = ".+"
-
-
-register_url_convertor("record", _RecordConvertor())
-register_url_convertor("identity", _IdentityConvertor())
 
 
 class RecordPage(BaseModel):
@@ -59,7 +38,7 @@ def make_record_routes(store: Store | None, downloads: Downloads) -> APIRouter:
     """Make the routes; without a store they respond with 404 and the reason."""
     router = APIRouter(responses=describe_problems([MalformedRequest, NotFound, RecordsUnavailable]))
 
-    @router.get("/v1/decisions", response_model=RecordPage, summary="List decisions, newest first")
+    @router.get(DECISIONS, response_model=RecordPage, summary="List decisions, newest first")
     async def list_decisions(request: Request, page: Annotated[Page, Query()]) -> Response:
         kept = require_store(store)
         kind = page.format or _FORMATS.get(request.headers.get("accept", ""), "json")
@@ -70,40 +49,27 @@ def make_record_routes(store: Store | None, downloads: Downloads) -> APIRouter:
         return await run_in_threadpool(_answer_page, kept, page)
 
     # Callers' ids may contain slashes; only after a record does `/image` name its preview.
-    @router.get(
-        "/v1/decisions/{record:record}/image", response_class=Response, summary="Get the preview of an image, a JPEG"
-    )
+    @router.get(f"{DECISIONS}/{RECORD}/image", response_class=Response, summary="Get the preview of an image, a JPEG")
     def image(record: str) -> Response:
         # The preview of a record never changes.
         headers = {"Cache-Control": "private, max-age=86400, immutable"}
         return Response(find_image(require_store(store), record), media_type="image/jpeg", headers=headers)
 
-    @router.get("/v1/decisions/{name:identity}", response_model=Record, summary="Get one decision by `record` or `id`")
+    @router.get(f"{DECISIONS}/{NAME}", response_model=Record, summary="Get one decision by `record` or `id`")
     def decision(name: Annotated[str, Path(description="`record` or `id` of the decision")]) -> Response:
         return json_response(find_one(require_store(store), name))
 
     @router.get("/v1/failures", response_model=FailurePage, summary="List examples of failed requests, newest first")
     def list_failures(filters: Annotated[FailureFilters, Query()]) -> Response:
-        found, after = find_failures(require_store(store), filters)
-        return json_response({"failures": found, "next": after})
+        failures, after = find_failures(require_store(store), filters)
+        return json_response({"failures": failures, "next": after})
 
     return router
 
 
-def require_store(store: Store | None) -> Store:
-    """Return the store.
-
-    Raises:
-        NotFound: records are off.
-    """
-    if store is None:
-        raise NotFound("records are off: set LENSGATE_RECORDS_URL and restart")
-    return store
-
-
 def _answer_page(store: Store, page: Page) -> Response:
-    found, after = find_page(store, page)
-    return json_response({"decisions": found, "next": after})
+    decisions, after = find_page(store, page)
+    return json_response({"decisions": decisions, "next": after})
 
 
 def _write_lines(pages: Iterator[Records]) -> Iterator[bytes]:

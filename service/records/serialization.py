@@ -8,6 +8,7 @@ from pydantic import BaseModel, Field
 from sqlalchemy import ColumnElement, FromClause, Row
 
 from gate import Action, Label, Reason
+from service.paths import DECISIONS
 from service.records.audit_draws import DrawKind
 from service.records.tables import Verdict, decisions, images, verdicts
 from service.schemas import NOVELTY, PROBABILITY, BandAnswer, ModelAnswer
@@ -86,7 +87,7 @@ def read_record(row: Row[Any]) -> dict[str, Any]:
         "draw": row.draw,
         "draw_probability": row.draw_probability,
         "draw_weight": row.draw_weight,
-        "image": None if row.image_bytes is None else f"/v1/decisions/{row.record}/image",
+        "image": None if row.image_bytes is None else f"{DECISIONS}/{row.record}/image",
         "verdict": row.verdict,
     }
 

@@ -14,7 +14,7 @@ from sqlalchemy.exc import TimeoutError as NoConnection
 from sqlalchemy.types import TypeEngine
 
 from gate.extras import how_to_install
-from service.errors import RecordsUnavailable, SettingsError
+from service.errors import NotFound, RecordsUnavailable, SettingsError
 from service.records import sqlite
 from service.records.migrations import prepare_schema
 
@@ -120,6 +120,17 @@ class Store:
             connection.execute(select(func.pg_advisory_xact_lock(_LOCK_KEY)))
 
 
+def require_store(store: Store | None) -> Store:
+    """Return the store.
+
+    Raises:
+        NotFound: records are off.
+    """
+    if store is None:
+        raise NotFound("records are off: set LENSGATE_RECORDS_URL and restart")
+    return store
+
+
 def insert_into(connection: Connection, table: Table) -> Any:
     """Make an INSERT that supports ON CONFLICT."""
     return (sqlite_dialect if connection.dialect.name == "sqlite" else postgresql_dialect).insert(table)
@@ -134,13 +145,13 @@ def insert_new(connection: Connection, table: Table, rows: Sequence[Mapping[str,
     # One array for each column: of one placeholder for each value psycopg parses every one, in Python, 0.2 ms a row.
     # Text is not cast to VARCHAR(n), which would cut longer values silently.
     arrays = [
-        bindparam(one.name, [row.get(one.name) for row in rows], type_=ARRAY(_array_item(one.type)))
-        for one in table.columns
+        bindparam(column.name, [row.get(column.name) for row in rows], type_=ARRAY(_array_item(column.type)))
+        for column in table.columns
     ]
-    found = func.unnest(*arrays).table_valued(*(one.name for one in table.columns)).render_derived()
+    new_rows = func.unnest(*arrays).table_valued(*(column.name for column in table.columns)).render_derived()
     return set(
         connection.scalars(
-            new.from_select([one.name for one in table.columns], select(*found.columns))
+            new.from_select([column.name for column in table.columns], select(*new_rows.columns))
             .on_conflict_do_nothing()
             .returning(key)
         )

@@ -152,11 +152,11 @@ def _try_insert(store: Store, rows: Sequence[Row], previews: Sequence[Preview]) 
 def _insert_previews(connection: Connection, previews: Sequence[Preview]) -> None:
     known = _known(connection, [preview.record for preview in previews])
     kept = [preview for preview in previews if preview.record in known]
-    rows = [{"record": one.record, "bytes": len(one.jpeg), "jpeg": one.jpeg} for one in kept]
+    rows = [{"record": preview.record, "bytes": len(preview.jpeg), "jpeg": preview.jpeg} for preview in kept]
     _insert(connection, images, rows)
     if kept:  # The row may have been written before its hash was known.
         late = update(decisions).where(decisions.c.record == bindparam("of")).values(sha256=bindparam("hash"))
-        connection.execute(late, [{"of": one.record, "hash": one.sha256} for one in kept])
+        connection.execute(late, [{"of": preview.record, "hash": preview.sha256} for preview in kept])
 
 
 def _known(connection: Connection, records: Sequence[str]) -> set[str]:

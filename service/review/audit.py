@@ -11,7 +11,7 @@ from gate import Label
 from service.records.tables import Verdict, decisions, images, lost_audits, verdicts
 from service.review.draws import Draws, read_draws
 from service.review.review_kind import IS_IN_SAMPLE
-from service.review.served import Served
+from service.review.served_version import ServedVersion
 
 
 class RiskEstimate(BaseModel):
@@ -53,14 +53,14 @@ class Audit(RiskEstimate):
     classes: dict[Label, RiskEstimate]
 
 
-def read_audit(connection: Connection, served: Served) -> Audit:
+def read_audit(connection: Connection, served: ServedVersion) -> Audit:
     """Count the audit sample of the served version by verdict, and weigh the evidence of the verdicts."""
     draws = read_draws(connection, served)
     classes = {label: estimate(draws.of(label), served.promised(label)) for label in Label}
     overall = estimate(draws, served.certified_risk)
     return Audit(
         version=served.version,
-        broken_promise=_mean([overall.evidence_above, *(one.evidence_above for one in classes.values())]),
+        broken_promise=_mean([overall.evidence_above, *(risk.evidence_above for risk in classes.values())]),
         classes=classes,
         **dict(overall),
         **_count(connection, served, draws),
@@ -84,7 +84,7 @@ def estimate(draws: Draws, certified_risk: float | None) -> RiskEstimate:
     )
 
 
-def _count(connection: Connection, served: Served, draws: Draws) -> Mapping[str, int | float | None]:
+def _count(connection: Connection, served: ServedVersion, draws: Draws) -> Mapping[str, int | float | None]:
     waiting = verdicts.c.verdict.is_(None)
     counts = (
         func.count().label("drawn"),

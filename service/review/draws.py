@@ -12,7 +12,7 @@ from common.evidence import Floats, Side, log_evidence
 from gate import Label
 from service.records.tables import decisions, images, storable_text, verdicts
 from service.review.review_kind import IS_IN_SAMPLE
-from service.review.served import Served
+from service.review.served_version import ServedVersion
 
 _MAX_LOGARITHM = 700.0
 """Largest logarithm of the evidence, near the limit of a double."""
@@ -81,20 +81,20 @@ class Draws:
 
     def above(self, target: float) -> float:
         """Return the evidence that the risk exceeds the target; gaps count as correct labels."""
-        found = log_evidence(np.nan_to_num(self.outcomes, nan=0.0), self.weights, target=target, side=Side.ABOVE)
-        return _number(found[-1])
+        evidence = log_evidence(np.nan_to_num(self.outcomes, nan=0.0), self.weights, target=target, side=Side.ABOVE)
+        return _number(evidence[-1])
 
     def below(self, target: float) -> float:
         """Return the evidence that the risk is below the target.
 
         It is the larger of two values of one e-process: before the first gap, and at the end with gaps as errors.
         """
-        found = log_evidence(np.nan_to_num(self.outcomes, nan=1.0), self.weights, target=target, side=Side.BELOW)
+        evidence = log_evidence(np.nan_to_num(self.outcomes, nan=1.0), self.weights, target=target, side=Side.BELOW)
         gaps = np.flatnonzero(np.isnan(self.outcomes))
-        return _number(max(found[gaps[0] if len(gaps) else -1], found[-1]))
+        return _number(max(evidence[gaps[0] if len(gaps) else -1], evidence[-1]))
 
 
-def read_draws(connection: Connection, served: Served, *, source: str | None = None) -> Draws:
+def read_draws(connection: Connection, served: ServedVersion, *, source: str | None = None) -> Draws:
     """Read the audit sample of the served version, optionally of one source."""
     of_source = [] if source is None else [decisions.c.source == storable_text(source)]
     last = select(func.max(verdicts.c.record)).scalar_subquery()

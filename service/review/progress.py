@@ -12,7 +12,7 @@ from service.review.queue import is_held
 from service.review.review_kind import IS_AUDITED, IS_DISCARDED
 from service.review.reviewer import Reviewer
 from service.review.second_reading import Agreement, count_waiting, read_agreement
-from service.review.served import Served
+from service.review.served_version import ServedVersion
 from service.review.shadow_comparison import ShadowComparison, read_comparisons
 
 
@@ -51,7 +51,7 @@ class Progress(BaseModel):
     shadows: list[ShadowComparison]
 
 
-def read_progress(store: Store, reviewer: Reviewer, served: Served) -> Progress:
+def read_progress(store: Store, reviewer: Reviewer, served: ServedVersion) -> Progress:
     """Count everything for one reviewer.
 
     Raises:

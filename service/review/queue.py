@@ -5,6 +5,7 @@ Each operation is one exclusive transaction.
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import (
@@ -36,6 +37,17 @@ LEASE_SECONDS = 300
 """How long a claim reserves an image."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _ClaimRequest:
+    """The images that a reviewer asks for; the times are in microseconds since 1970."""
+
+    reviewer: Reviewer
+    kind: ReviewKind
+    filters: Filters
+    now: int
+    expires: int
+
+
 class ReviewQueue:
     """Images waiting for a verdict. Blocking; safe in threads and processes. All operations are idempotent.
 
@@ -57,16 +69,15 @@ class ReviewQueue:
         Returns them in `READING_ORDER`, and the end of the reservation in microseconds since 1970.
         """
         now = self._now()
-        expires = now + LEASE_SECONDS * 10**6
+        request = _ClaimRequest(
+            reviewer=reviewer, kind=kind, filters=filters, now=now, expires=now + LEASE_SECONDS * 10**6
+        )
         with self._store.begin_exclusive() as connection:
-            kept = self._renew(connection, reviewer, kind=kind, filters=filters, count=count, expires=expires)
-            if len(kept) < count:
-                kept += self._take(
-                    connection, reviewer, kind=kind, filters=filters, count=count - len(kept), now=now, expires=expires
-                )
-            query = select(*COLUMNS).select_from(SOURCES).where(decisions.c.record.in_(kept))
+            claimed = self._renew(connection, request, count)
+            claimed += self._take(connection, request, count - len(claimed))
+            query = select(*COLUMNS).select_from(SOURCES).where(decisions.c.record.in_(claimed))
             rows = connection.execute(query.order_by(*READING_ORDER)).all()
-        return [read_record(row) | {"verdict": None} for row in rows], expires
+        return [read_record(row) | {"verdict": None} for row in rows], request.expires
 
     def release(self, reviewer: Reviewer) -> None:
         """Release all images reserved for this reviewer."""
@@ -106,7 +117,7 @@ class ReviewQueue:
                 ).returning(table.c.record)
             )
             if changed is None:
-                _check(connection, reviewer, record, table=table)
+                _check_conflict(connection, reviewer, record, table=table)
             connection.execute(delete(claims).where(claims.c.record == record, claims.c.reviewer == reviewer.name))
         return changed is not None
 
@@ -156,45 +167,28 @@ class ReviewQueue:
         with self._store.begin_exclusive() as connection:
             connection.execute(delete(skips).where(skips.c.reviewer == reviewer.name))
 
-    def _renew(
-        self,
-        connection: Connection,
-        reviewer: Reviewer,
-        *,
-        kind: ReviewKind,
-        filters: Filters,
-        count: int,
-        expires: int,
-    ) -> list[str]:
+    def _renew(self, connection: Connection, request: _ClaimRequest, count: int) -> list[str]:
+        """Extend the claims of this reviewer, at most `count`; return their records."""
+        reviewer = request.reviewer
         own = (
             select(claims.c.record)
             .join(decisions, decisions.c.record == claims.c.record)
             .join(images, images.c.record == claims.c.record)
-            .where(claims.c.reviewer == reviewer.name, kind.condition(), _waits_for(reviewer))
-            .where(*filters.conditions())
+            .where(claims.c.reviewer == reviewer.name, request.kind.condition(), _waits_for(reviewer))
+            .where(*request.filters.conditions())
             .order_by(*READING_ORDER)
             .limit(count)
         )
         statement = update(claims).where(claims.c.record.in_(own), claims.c.reviewer == reviewer.name)
-        return list(connection.scalars(statement.values(expires=expires).returning(claims.c.record)))
+        return list(connection.scalars(statement.values(expires=request.expires).returning(claims.c.record)))
 
-    def _take(
-        self,
-        connection: Connection,
-        reviewer: Reviewer,
-        *,
-        kind: ReviewKind,
-        filters: Filters,
-        count: int,
-        now: int,
-        expires: int,
-    ) -> list[str]:
+    def _take(self, connection: Connection, request: _ClaimRequest, count: int) -> list[str]:
+        """Claim at most `count` further images; return their records."""
         taken: list[str] = []
-        for stage in stages(kind):
+        for stage in stages(request.kind):
             if len(taken) < count:
-                free = _free(reviewer, stage, now=now, expires=expires).where(*filters.conditions())
-                first = first_of(free, count - len(taken))
-                taken += self._upsert(connection, first, where=~is_held(now))
+                first = first_of(_free(request, stage), count - len(taken))
+                taken += self._upsert(connection, first, where=~is_held(request.now))
         return taken
 
     def _hold(self, connection: Connection, reviewer: Reviewer, record: str) -> None:
@@ -204,7 +198,7 @@ class ReviewQueue:
             decisions.c.record, literal(reviewer.name), literal(now + LEASE_SECONDS * 10**6, BigInteger)
         ).where(decisions.c.record == record, ReviewKind.ALL.condition(), _waits_for(reviewer))
         if not self._upsert(connection, source, where=or_(~is_held(now), claims.c.reviewer == reviewer.name)):
-            _check(connection, reviewer, record)
+            _check_conflict(connection, reviewer, record)
 
     def _upsert(self, connection: Connection, source: Select[Any], *, where: ColumnElement[bool]) -> list[str]:
         """Claim the images that `source` selects, replacing claims that match `where`; return the claimed ones."""
@@ -227,18 +221,19 @@ def is_held(now: int) -> ColumnElement[bool]:
     return claims.c.expires.between(now, now + 2 * LEASE_SECONDS * 10**6)
 
 
-def _free(reviewer: Reviewer, stage: ColumnElement[bool], *, now: int, expires: int) -> Select[Any]:
+def _free(request: _ClaimRequest, stage: ColumnElement[bool]) -> Select[Any]:
     """Select images that wait for this reviewer, without claim and skip, as rows of `claims`."""
-    record = decisions.c.record
+    record, name = decisions.c.record, request.reviewer.name
     return (
-        select(record, literal(reviewer.name).label("reviewer"), literal(expires, BigInteger).label("expires"))
+        select(record, literal(name).label("reviewer"), literal(request.expires, BigInteger).label("expires"))
         .join(images, images.c.record == record)
         .where(
             stage,
-            _waits_for(reviewer),
-            ~exists().where(skips.c.record == record, skips.c.reviewer == reviewer.name),
-            ~exists().where(claims.c.record == record, is_held(now)),
+            _waits_for(request.reviewer),
+            ~exists().where(skips.c.record == record, skips.c.reviewer == name),
+            ~exists().where(claims.c.record == record, is_held(request.now)),
         )
+        .where(*request.filters.conditions())
     )
 
 
@@ -251,8 +246,8 @@ def _waits_for(reviewer: Reviewer) -> ColumnElement[bool]:
 def _verdicts_of(connection: Connection, reviewer: Reviewer, record: str) -> Table:
     """Return the table of this reviewer's verdict on the record: that of second readers, or of first ones."""
     is_second = or_(has_second_by(reviewer), waits_for_second(reviewer))
-    found = connection.scalar(select(decisions.c.record).where(decisions.c.record == record, is_second))
-    return verdicts if found is None else second_verdicts
+    second = connection.scalar(select(decisions.c.record).where(decisions.c.record == record, is_second))
+    return verdicts if second is None else second_verdicts
 
 
 def _is_others(record: ColumnElement[Any], reviewer: Reviewer, now: int) -> ColumnElement[bool]:
@@ -260,17 +255,17 @@ def _is_others(record: ColumnElement[Any], reviewer: Reviewer, now: int) -> Colu
     return exists().where(claims.c.record == record, claims.c.reviewer != reviewer.name, is_held(now))
 
 
-def _check(connection: Connection, reviewer: Reviewer, record: str, *, table: Table = verdicts) -> None:
+def _check_conflict(connection: Connection, reviewer: Reviewer, record: str, *, table: Table = verdicts) -> None:
     """Raise the reason why no row was written, unless the reviewer's own verdict is already stored."""
     _check_in_review(connection, record)
-    found = connection.scalar(select(table.c.reviewer).where(table.c.record == record))
-    if found is None:
+    judge = connection.scalar(select(table.c.reviewer).where(table.c.record == record))
+    if judge is None:
         raise Conflict("another reviewer is looking at this image")
-    if found != reviewer.name:
-        raise Conflict(f"{found} has judged this image: only {found} or an admin can change that verdict")
+    if judge != reviewer.name:
+        raise Conflict(f"{judge} has judged this image: only {judge} or an admin can change that verdict")
 
 
 def _check_in_review(connection: Connection, record: str) -> None:
-    found = select(decisions.c.record).where(decisions.c.record == record, ReviewKind.ALL.condition())
-    if connection.scalar(found) is None:
+    in_review = select(decisions.c.record).where(decisions.c.record == record, ReviewKind.ALL.condition())
+    if connection.scalar(in_review) is None:
         raise NotFound("the image is not in the review: it was deleted, or neither discarded nor audited")

@@ -9,6 +9,7 @@ All draws count by their weights. The evidence holds at any time, so certifying 
 import math
 from bisect import bisect_left
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 from pydantic import BaseModel, Field
@@ -17,7 +18,7 @@ from sqlalchemy import Connection
 from common.evidence import Side, log_evidence
 from gate import Label
 from service.review.draws import Draws, read_draws
-from service.review.served import Served
+from service.review.served_version import ServedVersion
 from service.schemas import BandAnswer
 
 STEP = 0.25
@@ -68,9 +69,17 @@ class Recertificate(BaseModel):
     classes: dict[Label, ClassRecertificate]
 
 
+class _Tested(NamedTuple):
+    """A candidate edge, the images beyond it, and the evidence that their risk is below the target."""
+
+    edge: float
+    beyond: Draws
+    evidence: float
+
+
 def recertify(
     connection: Connection,
-    served: Served,
+    served: ServedVersion,
     *,
     target_risk: float | None = None,
     confidence: float = 0.95,
@@ -97,7 +106,7 @@ def recertify(
         )
         for label in Label
     }
-    edges = {label: one.edge if one.certified else present[label] for label, one in classes.items()}
+    edges = {label: result.edge if result.certified else present[label] for label, result in classes.items()}
     return Recertificate(
         version=served.version,
         source=source,
@@ -112,13 +121,13 @@ def certify_label(
 ) -> ClassRecertificate:
     """Test the candidates of one label; `present` is the edge in use."""
     needed = 1 / (1 - confidence)
-    tested: list[tuple[float, Draws, float]] = []
+    tested: list[_Tested] = []
     for edge in _from_start(draws, label, present, target=target, needed=needed):
         beyond = _beyond(draws, label, edge)
-        tested.append((edge, beyond, beyond.below(target)))
-        if tested[-1][2] < needed:
+        tested.append(_Tested(edge, beyond, beyond.below(target)))
+        if tested[-1].evidence < needed:
             break
-    passed = [one for one in tested if one[2] >= needed]
+    passed = [candidate for candidate in tested if candidate.evidence >= needed]
     edge, beyond, evidence = (passed or tested)[-1]
     return ClassRecertificate(
         certified=bool(passed),
@@ -179,6 +188,6 @@ def _labels_needed(beyond: Draws, target: float, needed: float) -> int | None:
     further = np.diff(np.floor(risk * np.arange(MAX_LABELS + 1)))
     outcomes = np.concatenate([beyond.outcomes[judged], further])
     weights = np.concatenate([beyond.weights[judged], np.ones(MAX_LABELS)])
-    found = log_evidence(outcomes, weights, target=target, side=Side.BELOW)[judged.sum() :]
-    reached = np.flatnonzero(found >= math.log(needed))
+    evidence = log_evidence(outcomes, weights, target=target, side=Side.BELOW)[judged.sum() :]
+    reached = np.flatnonzero(evidence >= math.log(needed))
     return max(1, int(reached[0])) if len(reached) else None

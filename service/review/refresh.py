@@ -11,7 +11,7 @@ from service.review.audit import Audit, read_audit
 from service.review.metrics import ReviewMetrics
 from service.review.progress import Waiting, read_waiting
 from service.review.second_reading import Agreement, read_agreement
-from service.review.served import Served
+from service.review.served_version import ServedVersion
 
 REFRESH_SECONDS = 10.0
 _END_SECONDS = 1.0
@@ -32,7 +32,7 @@ class ReviewRefresh(Repeated):
         store: Store | None,
         metrics: ReviewMetrics,
         *,
-        served: Callable[[], Served],
+        served: Callable[[], ServedVersion],
         seconds: float = REFRESH_SECONDS,
     ) -> None:
         # A running count can return its connection within this time; a hanging one is abandoned.
@@ -52,6 +52,6 @@ class ReviewRefresh(Repeated):
                 self._metrics.update(*await asyncio.to_thread(_count, self._store, served))
 
 
-def _count(store: Store, served: Served) -> tuple[Waiting, Audit, Agreement]:
+def _count(store: Store, served: ServedVersion) -> tuple[Waiting, Audit, Agreement]:
     with store.begin() as connection:
         return read_waiting(connection), read_audit(connection, served), read_agreement(connection, served)

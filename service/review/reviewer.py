@@ -30,8 +30,8 @@ class Reviewer:
     is_admin: bool = False
 
 
-def find_reviewer(request: Request, given: str | None) -> Reviewer:
-    """Return the reviewer of a request; `given` is the name in the request.
+def find_reviewer(request: Request, name: str | None) -> Reviewer:
+    """Return the reviewer of a request; `name` is the one in the request.
 
     Raises:
         MalformedRequest: neither token nor request names a reviewer.
@@ -39,9 +39,9 @@ def find_reviewer(request: Request, given: str | None) -> Reviewer:
     """
     principal = principal_of(request)
     if principal.is_anonymous:
-        if given is None:
+        if name is None:
             raise MalformedRequest("reviewer: required without tokens, 1 to 64 printable characters")
-        return Reviewer(given)
-    if given not in (None, principal.name):
+        return Reviewer(name)
+    if name not in (None, principal.name):
         raise Forbidden(f"reviewer must be {principal.name}, the name of the token, or be omitted")
     return Reviewer(principal.name, is_admin=principal.may(Scope.ADMIN))

@@ -14,9 +14,8 @@ from service.http.openapi import describe_problems
 from service.http.responses import json_response
 from service.ids import Source
 from service.records.query import NO_FILTERS, Filters, RecordId
-from service.records.routes import require_store
 from service.records.serialization import Record, show_time
-from service.records.store import Store
+from service.records.store import Store, require_store
 from service.records.tables import Verdict
 from service.review.exports import Ids, write_corrections, write_dataset
 from service.review.metrics import ReviewMetrics
@@ -25,7 +24,7 @@ from service.review.queue import ReviewQueue
 from service.review.recertify import MIN_CONFIDENCE, Recertificate, recertify
 from service.review.review_kind import ReviewKind
 from service.review.reviewer import Name, find_reviewer
-from service.review.served import Served
+from service.review.served_version import ServedVersion
 from service.shared_computation import SharedComputation
 
 MAX_CLAIMED = 100
@@ -91,7 +90,7 @@ ReviewerParameter = Annotated[Name | None, Query(description="Name of the review
 
 
 def make_review_routes(
-    store: Store | None, *, served: Callable[[], Served], metrics: ReviewMetrics, downloads: Downloads
+    store: Store | None, *, served: Callable[[], ServedVersion], metrics: ReviewMetrics, downloads: Downloads
 ) -> APIRouter:
     """Make the routes; without a store they respond with 404 and the reason.
 
@@ -117,8 +116,8 @@ def _add_claims(router: APIRouter, store: Store | None) -> None:
     )
     def claim(request: Request, body: ClaimBody) -> Response:
         who = find_reviewer(request, body.reviewer)
-        found, expires = _queue(store).claim(who, count=body.count, kind=body.kind, filters=body.filters)
-        return json_response({"images": found, "expires": show_time(expires)})
+        images, expires = _queue(store).claim(who, count=body.count, kind=body.kind, filters=body.filters)
+        return json_response({"images": images, "expires": show_time(expires)})
 
     @router.delete("/claims", status_code=204, summary="Release all reserved images")
     def release(request: Request, reviewer: ReviewerParameter = None) -> None:
@@ -156,7 +155,7 @@ def _add_skips(router: APIRouter, store: Store | None) -> None:
         _queue(store).unskip_all(find_reviewer(request, reviewer))
 
 
-def _add_reading(router: APIRouter, store: Store | None, served: Callable[[], Served]) -> None:
+def _add_reading(router: APIRouter, store: Store | None, served: Callable[[], ServedVersion]) -> None:
     # Both read the whole audit sample, which takes a second of a core for 20,000 verdicts.
     readings: SharedComputation[Progress] = SharedComputation()
     certificates: SharedComputation[Recertificate] = SharedComputation()

@@ -13,7 +13,7 @@ from gate import Label
 from service.records.tables import Verdict, decisions, images, second_verdicts, verdicts
 from service.review.review_kind import IS_AUDITED
 from service.review.reviewer import Reviewer
-from service.review.served import Served
+from service.review.served_version import ServedVersion
 
 _DRAWN_BELOW = "36"  # In base 32, 102 of 1,024.
 AGREEMENTS_READ = 102 / 1024
@@ -60,7 +60,7 @@ def count_waiting(connection: Connection) -> int:
     return connection.scalar(waiting.where(waits_for_second())) or 0
 
 
-def read_agreement(connection: Connection, served: Served) -> Agreement:
+def read_agreement(connection: Connection, served: ServedVersion) -> Agreement:
     """Compare the first and second verdicts on audit images of the served version."""
     pairs = connection.execute(
         select(verdicts.c.verdict, second_verdicts.c.verdict, _IS_ERROR, func.count())

@@ -5,7 +5,7 @@ from sqlalchemy import Connection, func, select
 
 from gate import Label
 from service.records.tables import decisions, shadow_decisions, verdicts
-from service.review.served import Served
+from service.review.served_version import ServedVersion
 
 
 class ShadowComparison(BaseModel):
@@ -21,7 +21,7 @@ class ShadowComparison(BaseModel):
     shadow_right: int = Field(description="Of these, labelled correctly by the shadow")
 
 
-def read_comparisons(connection: Connection, served: Served) -> list[ShadowComparison]:
+def read_comparisons(connection: Connection, served: ServedVersion) -> list[ShadowComparison]:
     """Compare the served version with each shadow, in the order of their names."""
     is_judged = verdicts.c.verdict.in_(list(Label)) & (shadow_decisions.c.label != decisions.c.label)
     rows = connection.execute(

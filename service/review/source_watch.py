@@ -10,7 +10,7 @@ from service.errors import RecordsUnavailable
 from service.metrics.sources import SourceMetrics
 from service.periodic import Repeated
 from service.records.store import Store
-from service.review.served import Served
+from service.review.served_version import ServedVersion
 from service.review.sources import SourceQuery, read_cells
 
 LOOK_SECONDS = 60.0
@@ -38,7 +38,7 @@ class SourceWatch(Repeated):
         store: Store | None,
         metrics: SourceMetrics,
         *,
-        served: Callable[[], Served],
+        served: Callable[[], ServedVersion],
         seconds: float = LOOK_SECONDS,
     ) -> None:
         # At once, so that a worker that was started again does not show a broken source as sound for a minute.
@@ -55,9 +55,9 @@ class SourceWatch(Repeated):
             return
         query = SourceQuery(since=datetime.now(UTC) - WINDOW, newest=NEWEST, limit=_SOURCES)
         with contextlib.suppress(RecordsUnavailable):  # The recorder reports it.
-            found = await asyncio.to_thread(_look, self._store, query, self._served())
-            self._metrics.show_broken(found)
+            broken = await asyncio.to_thread(_look, self._store, query, self._served())
+            self._metrics.show_broken(broken)
 
 
-def _look(store: Store, query: SourceQuery, served: Served) -> set[str | None]:
+def _look(store: Store, query: SourceQuery, served: ServedVersion) -> set[str | None]:
     return find_broken(read_cells(store, query, served).counts, limit=query.limit)

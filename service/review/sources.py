@@ -1,25 +1,20 @@
-"""`GET /v1/sources` and its alert: the outcomes of recorded decisions by source."""
+"""Recorded decisions counted by source, for the report and for its alert."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Self
 
-from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from sqlalchemy import ColumnElement, Select, Subquery, case, func, literal, select
 
 from common.source_report import BINS, EDGES, Cell, Comparison, compare_sources
 from gate import Label, Reason
-from service.errors import MalformedRequest, NotFound, RecordsUnavailable
-from service.http.openapi import describe_problems
 from service.records.query import Filters, utc
-from service.records.routes import require_store
 from service.records.store import Store
 from service.records.tables import decisions, storable_text
-from service.review.served import Served
-from service.shared_computation import SharedComputation
+from service.review.served_version import ServedVersion
 
 MAX_ROWS = 100_000
 """Limit of decisions that one report reads: the newest of its window."""
@@ -65,39 +60,22 @@ class SourceReport(Comparison):
     is_complete: bool = Field(description=f"False if the window has {MAX_ROWS:,} decisions or more: the newest count")
 
 
-def make_source_routes(store: Store | None, *, served: Callable[[], Served]) -> APIRouter:
-    """Make the route; without a store it responds with 404 and the reason."""
-    router = APIRouter(responses=describe_problems([MalformedRequest, NotFound, RecordsUnavailable]))
-    # Each takes up to seconds of a core.
-    reports: SharedComputation[str] = SharedComputation()
-
-    @router.get(
-        "/v1/sources", response_model=SourceReport, summary="Compare the sources of images by outcome, over a window"
-    )
-    async def sources(query: Annotated[SourceQuery, Query()]) -> Response:
-        kept = require_store(store)
-        report = await reports.get(query, lambda: read_sources(kept, query, served()).model_dump_json())
-        return Response(report, media_type="application/json")
-
-    return router
-
-
-def read_sources(store: Store, query: SourceQuery, served: Served, *, max_rows: int = MAX_ROWS) -> SourceReport:
+def read_sources(store: Store, query: SourceQuery, served: ServedVersion, *, max_rows: int = MAX_ROWS) -> SourceReport:
     """Count recorded decisions by source, and compare the sources.
 
     Raises:
         RecordsUnavailable: the store is unreadable.
     """
     since, until = query.window(datetime.now(UTC))
-    found = read_cells(store, query, served, max_rows=max_rows)
-    if not found.is_complete:
-        since = max(since, found.oldest)
+    cells = read_cells(store, query, served, max_rows=max_rows)
+    if not cells.is_complete:
+        since = max(since, cells.oldest)
     return SourceReport(
-        **dict(compare_sources(found.counts, limit=query.limit)),
+        **dict(compare_sources(cells.counts, limit=query.limit)),
         since=since,
         until=until,
         version=query.version or served.version,
-        is_complete=found.is_complete,
+        is_complete=cells.is_complete,
     )
 
 
@@ -110,7 +88,7 @@ class Cells:
     oldest: datetime
 
 
-def read_cells(store: Store, query: SourceQuery, served: Served, *, max_rows: int = MAX_ROWS) -> Cells:
+def read_cells(store: Store, query: SourceQuery, served: ServedVersion, *, max_rows: int = MAX_ROWS) -> Cells:
     """Count recorded decisions of a window, the newest `max_rows`.
 
     Raises:
@@ -128,7 +106,7 @@ def read_cells(store: Store, query: SourceQuery, served: Served, *, max_rows: in
     return Cells(+counts, read < max_rows, oldest)
 
 
-def _of_version(version: str | None, served: Served) -> Iterator[ColumnElement[bool]]:
+def _of_version(version: str | None, served: ServedVersion) -> Iterator[ColumnElement[bool]]:
     if version is None:
         yield from served.conditions(decisions)
     else:
@@ -149,14 +127,13 @@ def _newest(conditions: list[ColumnElement[bool]], limit: int) -> Subquery:
     )
 
 
-def _count(newest: Subquery, most: int | None) -> Select[Any]:
-    """Count the images of each cell, only the newest `most` of each source if that is given."""
-    table: Subquery = newest
+def _count(table: Subquery, newest: int | None) -> Select[Any]:
+    """Count the images of each cell, only the `newest` of each source if that is given."""
     images: ColumnElement[int] = func.count()
-    if most is not None:
-        rank = func.row_number().over(partition_by=newest.c.source, order_by=newest.c.record.desc())
-        table = select(newest, rank.label("rank")).subquery()
-        images = func.count().filter(table.c.rank <= most)
+    if newest is not None:
+        rank = func.row_number().over(partition_by=table.c.source, order_by=table.c.record.desc())
+        table = select(table, rank.label("rank")).subquery()
+        images = func.count().filter(table.c.rank <= newest)
     cell = (table.c.source, table.c.expected, table.c.bin, table.c.reason)
     sums = (images.label("images"), func.count().label("read"), func.min(table.c.time).label("oldest"))
     return select(*cell, *sums).group_by(*cell)

@@ -61,8 +61,8 @@ class Desk:
 def open_desk(browser: Browser, folder: Path, **settings: Any) -> Iterator[Desk]:
     """A service that records into this folder."""
     with running_service(records_url=f"sqlite:///{folder}/records.db", **settings) as running:
-        assert running.runtime.recorder
-        yield Desk(running, running.runtime.recorder.store, browser)
+        assert running.runtime.store
+        yield Desk(running, running.runtime.store, browser)
 
 
 def shown(page: Page, identity: str) -> None:

@@ -43,6 +43,7 @@ def test_rows_are_read_on_the_caller_s_thread(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(LocalFiles, "open", lambda *_, **__: file)
     monkeypatch.setattr(LocalFiles, "is_local", False)
     path = "/x.parquet"
-    unit = WorkUnit("parquet", path, str(Path(path).parent), "x", (StoredFile(path, len(TABLE), "1"),))
+    files = (StoredFile(path, len(TABLE), "1"),)
+    unit = WorkUnit(kind="parquet", source=path, root=str(Path(path).parent), slot="x", files=files)
     assert len(list(read_rows(unit, LocalFiles(), Columns()))) == 100
     assert file.threads == {threading.get_ident()}

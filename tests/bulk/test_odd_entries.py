@@ -12,7 +12,7 @@ from typing import Any
 import fsspec
 import pytest
 
-from bulk.sources.ignored import Ignored, describe
+from bulk.sources.ignored import Ignored, describe_ignored
 from bulk.sources.patterns import Glob
 from bulk.sources.sample import MAX_BYTES
 from bulk.sources.walk import Walk
@@ -114,7 +114,7 @@ def test_many_distinct_endings_are_counted_together() -> None:
         ignored.add_file(f"x.{number}")
     assert sum(ignored.counts.values()) == 1_000
     assert len(ignored.counts) <= 101
-    assert describe(ignored.counts).startswith("1,000 files ignored: others 900, .0 1, ")
+    assert describe_ignored(ignored.counts).startswith("1,000 files ignored: others 900, .0 1, ")
 
 
 def test_a_single_file_is_read_whatever_its_ending_if_its_format_is_given(bulk: Bulk, tmp_path: Path) -> None:

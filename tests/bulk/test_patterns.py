@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 from bulk.errors import UsageError
 from bulk.sources import files
-from bulk.sources.files import Files
+from bulk.sources.files import SourceFiles
 from bulk.sources.ignored import Ignored
 from bulk.sources.patterns import Glob, expand_braces, fixed_folder, has_magic, matcher
-from bulk.sources.wanted import Wanted
+from bulk.sources.selection import SelectedFiles
 from common.storage import locate
 
 
@@ -50,8 +50,8 @@ def test_braces_are_not_expanded_again_for_each_file(tmp_path: Path, monkeypatch
         (tmp_path / f"{number}.parquet").touch()
     expand = Mock(wraps=expand_braces)
     monkeypatch.setattr(files, "expand_braces", expand)
-    found = Files.under(*locate(f"{tmp_path}/{{0..19}}.parquet", {}))
-    assert len(list(Wanted(found, "parquet", (".parquet",), Ignored()))) == 20
+    found = SourceFiles.under(*locate(f"{tmp_path}/{{0..19}}.parquet", {}))
+    assert len(list(SelectedFiles(found, "parquet", (".parquet",), Ignored()))) == 20
     assert expand.call_count < 5
 
 

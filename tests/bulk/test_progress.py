@@ -79,7 +79,8 @@ def test_units_are_counted_beside_the_run() -> None:
 
     def units() -> Iterator[WorkUnit]:
         for number in range(5):
-            yield WorkUnit("images", "s", "s", str(number), (StoredFile("x", 1, ""),), images=3)
+            files = (StoredFile("x", 1, ""),)
+            yield WorkUnit(kind="images", source="s", root="s", slot=str(number), files=files, images=3)
         all_counted.set()
 
     with Survey(units(), progress):
@@ -91,7 +92,7 @@ def test_units_are_counted_beside_the_run() -> None:
 
 def test_the_worst_of_many_sources_are_shown() -> None:
     sources = {f"source-{number:02d}": Counts(accepted=100 - number, discarded=number) for number in range(30)}
-    summary = Summary(sources, skipped=Counts(accepted=5), reused=2, removed=3, seconds=2.0)
+    summary = Summary(sources=sources, skipped=Counts(accepted=5), reused=2, removed=3, seconds=2.0)
     lines = list(summary.lines())
     assert lines[1].split()[0] == "source-10"
     assert lines[-3] == "and 10 sources with no higher reject ratio"
@@ -107,7 +108,7 @@ def test_a_named_source_has_a_line_and_a_broken_one_says_why() -> None:
         Cell("bad\n", None, 5, Reason.UNCERTAIN): 30,
         Cell("folder", None, 9, Reason.CONFIDENT): 50,
     }
-    summary = Summary({"folder": Counts()}, skipped=Counts(), reused=0, removed=0, seconds=0.0, cells=cells)
+    summary = Summary(sources={"folder": Counts()}, skipped=Counts(), reused=0, removed=0, seconds=0.0, cells=cells)
     assert list(summary.lines())[-5:-1] == [
         "bad\\n: 60 images, 50.0% accepted, 50.0% uncertain, 0.0% contradicted, 0.0% unfamiliar",
         "bad\\n differs: uncertain 50.0%, others 0.0%",
@@ -117,6 +118,6 @@ def test_a_named_source_has_a_line_and_a_broken_one_says_why() -> None:
 
 
 def test_the_reject_ratio_of_an_empty_run_is_zero() -> None:
-    summary = Summary({}, skipped=Counts(), reused=0, removed=0, seconds=0.0)
+    summary = Summary(sources={}, skipped=Counts(), reused=0, removed=0, seconds=0.0)
     assert (summary.total.reject_ratio, summary.rate) == (0.0, 0.0)
     assert next(summary.lines()).startswith("source ")

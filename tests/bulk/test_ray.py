@@ -4,13 +4,14 @@ import signal
 import socket
 import subprocess
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bulk.engines.ray.actor import ActorOptions, library_versions, open_worker
-from bulk.engines.ray.attempts import LIMIT, Attempts, describe
+from bulk.engines.ray.attempts import LIMIT, Attempts, describe_unit
 from bulk.engines.ray.engine import RayEngine
 from bulk.engines.ray.pool import Pool, explain, has_room, size_pool, wants_gpus
 from bulk.engines.ray.session import start_patiently
@@ -26,9 +27,8 @@ from tests.support.models import brightness_model
 
 def units(count: int) -> Iterator[WorkUnit]:
     for number in range(count):
-        yield WorkUnit(
-            "webdataset", "/source", "/source", f"slot-{number}", (StoredFile(f"/source/{number}.tar", 1, ""),)
-        )
+        files = (StoredFile(f"/source/{number}.tar", 1, ""),)
+        yield WorkUnit(kind="webdataset", source="/source", root="/source", slot=f"slot-{number}", files=files)
 
 
 def slots(found: list[WorkUnit]) -> list[int]:
@@ -76,8 +76,9 @@ def test_units_lost_in_all_attempts_are_given_up_and_the_first_are_named() -> No
 
 def test_a_unit_of_a_folder_is_described_by_its_first_file() -> None:
     files = tuple(StoredFile(f"/faces/{number}.png", 1, "") for number in range(3))
-    assert describe(WorkUnit("images", "/faces", "/faces", "slot", files)) == "/faces/0.png and the 2 files after it"
-    assert describe(WorkUnit("images", "/faces", "/faces", "slot", ())) == "slot"
+    unit = WorkUnit(kind="images", source="/faces", root="/faces", slot="slot", files=files)
+    assert describe_unit(unit) == "/faces/0.png and the 2 files after it"
+    assert describe_unit(replace(unit, files=())) == "slot"
 
 
 @pytest.mark.parametrize(
@@ -265,4 +266,5 @@ def options(folder: Path, **changes: Any) -> ActorOptions:
 
 
 def part_of(folder: Path, *, size: int | None = 1) -> WorkUnit:
-    return WorkUnit("webdataset", str(folder), str(folder), "slot", (StoredFile(str(folder / "0.tar"), size, ""),))
+    files = (StoredFile(str(folder / "0.tar"), size, ""),)
+    return WorkUnit(kind="webdataset", source=str(folder), root=str(folder), slot="slot", files=files)

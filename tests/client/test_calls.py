@@ -151,7 +151,17 @@ def test_pixels_are_sent_at_the_model_size_as_a_binary_tensor(script: Make) -> N
     assert expected["data"] == ["no_glasses"]
     assert head["parameters"]["timeout"] == 30_000_000
     assert request.content.endswith(bytes([200]) * (32 * 32 * 3))
-    assert decision == Decision("a", 0.25, "no_glasses", "accept", "confident", None, None, "glasses", "7")
+    assert decision == Decision(
+        id="a",
+        glasses_probability=0.25,
+        label="no_glasses",
+        decision="accept",
+        reason="confident",
+        novelty=None,
+        band=None,
+        model_name="glasses",
+        model_version="7",
+    )
 
 
 def test_model_is_requested_once(script: Make) -> None:

@@ -175,7 +175,8 @@ def test_old_gnu_dumps_have_times_in_the_place_of_a_name_prefix() -> None:
 def rows(data: bytes, folder: Path, *, whole: bool = False) -> list[tuple[str, str]]:
     (folder / "x.tar").write_bytes(data)
     store, path = locate(str(folder / "x.tar"), {})
-    unit = WorkUnit("webdataset", str(folder), str(folder), "x", (StoredFile(path, len(data), ""),))
+    files = (StoredFile(path, len(data), ""),)
+    unit = WorkUnit(kind="webdataset", source=str(folder), root=str(folder), slot="x", files=files)
     found = []
     for sample in read_tar(unit, store, Columns(), whole=whole):
         try:

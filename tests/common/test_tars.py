@@ -19,7 +19,7 @@ from bulk.sources.shards import read_tar
 from bulk.work_unit import WorkUnit
 from common.storage import StoredFile, locate
 from common.terminal import printable
-from common.webdataset import distinct, split
+from common.webdataset import distinct_path, split_name
 from service.api.batch.tar_framing import TarParser
 from service.api.batch.upload_events import ImageEnd, ImageStart, RefusedImage, SettleHeld, UploadEvent
 from service.errors import MalformedRequest
@@ -73,7 +73,8 @@ def by_bulk(data: bytes, folder: Path, *, column: str | None = None, name: str =
     path = folder / name
     path.write_bytes(data)
     store, found = locate(str(path), {})
-    unit = WorkUnit("webdataset", str(folder), str(folder), "x", (StoredFile(found, len(data), ""),))
+    files = (StoredFile(found, len(data), ""),)
+    unit = WorkUnit(kind="webdataset", source=str(folder), root=str(folder), slot="x", files=files)
     rows: list[Verdict] = []
     for sample in read_tar(unit, store, Columns(expected=column), whole=False):
         try:
@@ -90,7 +91,7 @@ def is_same_id(row: str, line: str) -> bool:
     A line of the service names the member; a row of bulk names the sample by its key where it has a single image, as
     WebDataset readers do, and the member where it has several.
     """
-    return row in (line, split(line)[0])
+    return row in (line, split_name(line)[0])
 
 
 def assert_agreed(rows: list[Verdict], lines: list[Verdict]) -> None:
@@ -177,12 +178,12 @@ def test_what_is_no_archive_is_named_with_its_cure(data: bytes, hint: str) -> No
 @example(["\\\udcff", "\\\\xff"])
 @example(["\udcc3\udca9", "é"])
 def test_names_stay_distinct(names: list[str]) -> None:
-    one, other = map(distinct, names)
+    one, other = map(distinct_path, names)
     assert one != other
     assert printable(one) == one
     # A folder of names is the folder of their forms.
-    assert distinct(f"{names[0]}/{names[1]}") == f"{one}/{other}"
+    assert distinct_path(f"{names[0]}/{names[1]}") == f"{one}/{other}"
 
 
 def test_a_backslash_alone_stays() -> None:
-    assert distinct("a\\b/\\x41.png") == "a\\b/\\x41.png"
+    assert distinct_path("a\\b/\\x41.png") == "a\\b/\\x41.png"

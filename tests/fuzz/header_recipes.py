@@ -79,8 +79,8 @@ def _jpeg(draw: Draws) -> Known:
     if flaw == "length":
         parts.insert(0, b"\xff\xe2\0\1")
     data = b"\xff\xd8" + b"".join(parts) + (b"" if flaw == "no scan" else _segment(0xDA, scan)) + b"data\xff\xd9"
-    is_exotic = marker == 0xC3 or count == 4 or (count == 3 and across != down)
-    return data, None if flaw else ImageHeader(ImageFormat.JPEG, width, height, orientation, is_exotic)
+    needs_conversion = marker == 0xC3 or count == 4 or (count == 3 and across != down)
+    return data, None if flaw else ImageHeader(ImageFormat.JPEG, width, height, orientation, needs_conversion)
 
 
 def _segment(marker: int, body: bytes) -> bytes:

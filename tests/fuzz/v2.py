@@ -26,7 +26,13 @@ WORDS = (
     *(b"binary_data", b"binary_data_output", b"classification", b"sequence_id", b"decision", b"novelty"),
     *(b"shared_memory_region", b"shared_memory_byte_size", b"shared_memory_offset", b"[1, 4, 4, 3]", b"1e999", b"null"),
 )
-MODEL = ServedModel("glasses", "2", EDGE, ("glasses_probability", "novelty", "decision", "reason"), MAX_IMAGES)
+MODEL = ServedModel(
+    name="glasses",
+    version="2",
+    size=EDGE,
+    outputs=("glasses_probability", "novelty", "decision", "reason"),
+    max_images=MAX_IMAGES,
+)
 _ENGINE: Any = None
 """The bytes of an answer do not tell which encoder made it."""
 
@@ -36,7 +42,7 @@ _ANSWER = ImageDecision(Score(0.75, 0.5), Decision(Label.GLASSES, Action.ACCEPT,
 def read(body: bytes, header_length: int | None) -> InferenceRequest | None:
     """Return the request; None if it is refused. Adapts the target to `service.api.v2`."""
     try:
-        return parse_request(bytearray(body), header_length, served=MODEL, read_shared=_read_shared)
+        return parse_request(bytearray(body), header_length, model=MODEL, read_shared=_read_shared)
     except ServiceError as error:
         assert len(str(error)) < 2_000, "the text repeats the input"
         return None
@@ -87,7 +93,7 @@ def _check(request: InferenceRequest) -> None:
 
 def _check_answer(request: InferenceRequest) -> None:
     try:
-        answer = encode_answer(request, [_ANSWER] * request.count, served=MODEL)
+        answer = encode_answer(request, [_ANSWER] * request.count, model=MODEL)
     except ServiceError:
         return
     head = orjson.loads(answer.body[: answer.header_length])

@@ -16,8 +16,8 @@ from gate.files import (
     atomic_files,
     read_at_most,
     read_regular,
-    refusal,
     remove_unfinished,
+    why_not_writable,
 )
 
 LIMIT = 2**31
@@ -114,8 +114,8 @@ def test_temporary_files_of_a_killed_writer_are_removed_and_similar_names_are_ke
 
 def test_place_for_files_is_checked_before_they_are_written(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    assert refusal(tmp_path / "new/folder") is None
-    assert refusal(tmp_path / "file/folder") == f"{tmp_path / 'file'} is not a folder"
+    assert why_not_writable(tmp_path / "new/folder") is None
+    assert why_not_writable(tmp_path / "file/folder") == f"{tmp_path / 'file'} is not a folder"
 
 
 def failing(real: Callable[..., object], number: int, *, folders_only: bool = False) -> Callable[..., object]:

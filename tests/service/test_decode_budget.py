@@ -35,19 +35,19 @@ def test_images_of_every_format_wait_for_memory_and_are_answered() -> None:
     with running_service(max_decode_bytes=1, decode_threads=2) as service, ThreadPoolExecutor(1) as pool:
         for body in FORMATS.values():
             for send in (service.post, lambda body: encoded_image(service, body)):
-                with service.runtime.budget.hold(1):
+                with service.runtime.decode_pool.budget.hold(1):
                     answer = pool.submit(send, body)
-                    wait_until(lambda: service.runtime.budget.waiting == 1)
+                    wait_until(lambda: service.runtime.decode_pool.budget.waiting == 1)
                     assert not answer.done()
                 assert answer.result(TIMEOUT).status_code == 200, answer.result().text
-        assert service.runtime.budget.held == 0
+        assert service.runtime.decode_pool.budget.held == 0
 
 
 def test_an_image_whose_deadline_passes_leaves_the_queue_and_its_thread() -> None:
     with running_service(max_decode_bytes=1, decode_threads=1) as service:
-        with service.runtime.budget.hold(1):
+        with service.runtime.decode_pool.budget.hold(1):
             assert service.post(WHITE, timeout_ms=100).status_code == 504
-            wait_until(lambda: service.runtime.budget.waiting == 0)
+            wait_until(lambda: service.runtime.decode_pool.budget.waiting == 0)
             wait_until(lambda: service.runtime.decode_pool.busy == 0)
         assert service.post(WHITE).status_code == 200
 

@@ -10,13 +10,14 @@ from fastapi.routing import APIRoute
 from prometheus_client import CollectorRegistry
 from starlette.types import ASGIApp
 
-from service.api.decisions import DECISIONS, TRIALS, DecisionQuery
+from service.api.decisions import DecisionQuery
 from service.api.site import make_site
 from service.errors import Overloaded, ServiceError
 from service.http.direct_routes import DirectRoutes
 from service.http.responses import json_response
 from service.http.telemetry import Telemetry
 from service.metrics.decisions import Metrics
+from service.paths import DECISIONS, TRIALS
 
 QUERIES = [
     "",

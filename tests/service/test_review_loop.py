@@ -38,11 +38,11 @@ def decide(service: Running) -> None:
     for face in range(COUNT):
         body = encode(barred(face, glasses=is_with_glasses(face)))
         assert service.post(body, id=f"face-{face}.png").json()["decision"] == "discard"
-    recorder = service.runtime.recorder
-    assert recorder
+    store = service.runtime.store
+    assert store
 
     def kept() -> int:
-        with recorder.store.begin() as connection:
+        with store.begin() as connection:
             return connection.scalar(select(func.count()).select_from(images)) or 0
 
     wait_until(lambda: kept() == COUNT)

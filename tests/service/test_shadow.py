@@ -237,7 +237,7 @@ def test_dead_shadow_is_counted_and_logged_and_requests_continue(caplog: pytest.
     with running_service(shadow=shadowing(scorer)) as service:
         assert service.post(encode(DIM)).status_code == 200
         wait_until(lambda: images(service, "failed") == 1)
-        shadow = service.runtime.shadow
+        shadow = service.runtime.followers.shadow
         assert shadow
         wait_until(lambda: not shadow.is_alive)
         assert [service.post(encode(DIM)).status_code for _ in range(3)] == [200] * 3

@@ -174,8 +174,8 @@ def test_readings_of_workers_are_the_same_after_the_wire() -> None:
     collected = Collected(
         2,
         [
-            WorkerReading(1, is_alive=True, has_answered=False, data=b"one"),
-            WorkerReading(3, is_alive=False, has_answered=True, data=b""),
+            WorkerReading(number=1, is_alive=True, has_answered=False, data=b"one"),
+            WorkerReading(number=3, is_alive=False, has_answered=True, data=b""),
         ],
     )
     assert Collected.decode(collected.encode()) == collected

@@ -250,7 +250,9 @@ def test_a_worker_whose_parent_ended_while_it_loaded_does_not_listen(models: Pat
     ours, theirs = socket.socketpair()
     rates = make_memory()
     with ours, theirs:
-        options = WorkerOptions({}, 2, 0, None, None, rates, number=1, link=theirs.fileno())
+        options = WorkerOptions(
+            flags={}, count=2, port=0, metrics_port=None, grpc_port=None, rates=rates, number=1, link=theirs.fileno()
+        )
         Channel(ours).send(Frame(Kind.EARLIER))
         with subprocess.Popen(
             python_command("service.worker", options.encode()),

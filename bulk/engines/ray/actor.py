@@ -115,8 +115,8 @@ def open_worker(options: ActorOptions, probe: WorkUnit) -> Worker:
 
 def library_versions() -> dict[str, str]:
     """Return the installed versions by name; both distributions of ONNX Runtime share one name."""
-    found = {name: _version(name) for name in _LIBRARIES}
-    return {**found, "onnxruntime": next(filter(None, map(_version, _RUNTIMES)), "")}
+    versions = {name: _version(name) for name in _LIBRARIES}
+    return {**versions, "onnxruntime": next(filter(None, map(_version, _RUNTIMES)), "")}
 
 
 def _version(distribution: str) -> str:
@@ -127,10 +127,10 @@ def _version(distribution: str) -> str:
 
 
 def _check_versions(wanted: Mapping[str, str]) -> None:
-    found = library_versions()
-    other = [name for name in wanted if found.get(name) != wanted[name]]
+    present = library_versions()
+    other = [name for name in wanted if present.get(name) != wanted[name]]
     if other:
-        here, there = (", ".join(f"{name} {of[name] or 'missing'}" for name in other) for of in (found, wanted))
+        here, there = (", ".join(f"{name} {of[name] or 'missing'}" for name in other) for of in (present, wanted))
         raise EngineError(
             f"node {socket.gethostname()} has {here}, but the run was started with {there}: "
             f"tables would differ; {INSTALL}"

@@ -63,7 +63,7 @@ class Attempts:
         """
         if not self._given_up:
             return
-        names = ", ".join(map(describe, self._given_up[:_NAMED]))
+        names = ", ".join(map(describe_unit, self._given_up[:_NAMED]))
         rest = len(self._given_up) - _NAMED
         raise EngineError(
             f"the worker died in all {LIMIT} attempts at {names}{f' and {rest} more' if rest > 0 else ''}; "
@@ -72,7 +72,7 @@ class Attempts:
         )
 
 
-def describe(unit: WorkUnit) -> str:
+def describe_unit(unit: WorkUnit) -> str:
     """Return a readable name of a unit: its file, or the first of its files."""
     first = unit.files[0].title if unit.files else unit.slot
     return first if len(unit.files) <= 1 else f"{first} and the {len(unit.files) - 1} files after it"

@@ -13,7 +13,7 @@ import ray
 
 from bulk.engines.engine import Watch
 from bulk.engines.ray.actor import ActorOptions, MakeWorker, NodeFailure, library_versions
-from bulk.engines.ray.attempts import Attempts, describe
+from bulk.engines.ray.attempts import Attempts, describe_unit
 from bulk.engines.ray.pool import Pool, has_room, run_window, size_pool, wants_gpus
 from bulk.engines.ray.session import joined
 from bulk.job import BulkJob
@@ -97,7 +97,7 @@ def _run(attempts: Attempts, options: Any, pool: Pool) -> Iterator[UnitResult]:
                 if attempts.finish(outcome.slot):
                     yield outcome
         for unit in attempts.settle():
-            _log.warning("lost with its worker: %s", describe(unit))
+            _log.warning("lost with its worker: %s", describe_unit(unit))
         # Exceptions of Ray Data reference actors, which occupy cores: without collection the next actors wait forever.
         gc.collect()
 

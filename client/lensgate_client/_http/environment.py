@@ -27,22 +27,22 @@ def find_proxy(url: httpx.URL) -> httpx.Proxy | None:
     Raises:
         ValueError: the variable is not the URL of a proxy, or of one that httpx lacks a package for.
     """
-    found = getproxies()
-    name = url.scheme if found.get(url.scheme) else "all"
-    proxy = found.get(name)
-    if not proxy or any(_is_listed(url, entry.strip().lower()) for entry in found.get("no", "").split(",")):
+    proxies = getproxies()
+    name = url.scheme if proxies.get(url.scheme) else "all"
+    proxy = proxies.get(name)
+    if not proxy or any(_is_listed(url, entry.strip().lower()) for entry in proxies.get("no", "").split(",")):
         return None
     try:
-        made = httpx.Proxy(proxy if "://" in proxy else f"http://{proxy}")
+        parsed = httpx.Proxy(proxy if "://" in proxy else f"http://{proxy}")
     except (httpx.InvalidURL, ValueError) as error:
         reason = single_line(str(error), _MAX_REASON)
         raise ValueError(f"the variable {name.upper()}_PROXY is not the URL of a proxy: {reason}") from None
-    if made.url.scheme.startswith("socks") and find_spec("socksio") is None:
+    if parsed.url.scheme.startswith("socks") and find_spec("socksio") is None:
         raise ValueError(
             f"the variable {name.upper()}_PROXY names a SOCKS proxy, for which httpx needs another package: "
             "pip install 'httpx[socks]', or list the host of the gate in NO_PROXY"
         )
-    return made
+    return parsed
 
 
 def describe_proxy(proxy: httpx.Proxy) -> str:
@@ -75,8 +75,8 @@ def _is_listed(url: httpx.URL, entry: str) -> bool:
     if entry == "*" or (separator and scheme not in (url.scheme, "all")):
         return entry == "*"
     # An IPv6 address has a port only behind brackets.
-    found = _HOST_AND_PORT.fullmatch(host)
-    name, port = (found["address"] or found["name"], found["port"]) if found else (host, None)
+    match = _HOST_AND_PORT.fullmatch(host)
+    name, port = (match["address"] or match["name"], match["port"]) if match else (host, None)
     if port and port != str(url.port or _PORTS[url.scheme]):
         return False
     try:
@@ -84,4 +84,4 @@ def _is_listed(url: httpx.URL, entry: str) -> bool:
     except ValueError:  # One of them is a name.
         name = name.lstrip("*").lstrip(".")
     hosts = (url.host, url.raw_host.decode("ascii"))
-    return bool(name) and any(one == name or one.endswith(f".{name}") for one in hosts)
+    return bool(name) and any(each == name or each.endswith(f".{name}") for each in hosts)

@@ -84,15 +84,15 @@ def read_decision(response: GateResponse, *, image_id: str, expected: Label | No
         _check_equal("id", _get(body, "id"), image_id)
         model, band = _object(body, "model"), _object(body, "band")
         decision = Decision(
-            image_id,
-            _probability(_get(body, "glasses_probability")),
-            _choice(_get(body, "label"), "glasses", "no_glasses"),
-            _choice(_get(body, "decision"), "accept", "discard"),
-            _reason(_get(body, "reason")),
-            _optional_number(_get(body, "novelty")),
-            Band(_probability(_get(band, "low")), _probability(_get(band, "high"))),
-            _name(model, "name"),
-            _name(model, "version"),
+            id=image_id,
+            glasses_probability=_probability(_get(body, "glasses_probability")),
+            label=_choice(_get(body, "label"), "glasses", "no_glasses"),
+            decision=_choice(_get(body, "decision"), "accept", "discard"),
+            reason=_reason(_get(body, "reason")),
+            novelty=_optional_number(_get(body, "novelty")),
+            band=Band(_probability(_get(band, "low")), _probability(_get(band, "high"))),
+            model_name=_name(model, "name"),
+            model_version=_name(model, "version"),
         )
         _check_decision(decision, expected)
         return decision
@@ -138,15 +138,15 @@ def _decision_from_row(row: tuple[str, Any, Any, Any, Any], *, model: str, versi
     image_id, value, action, reason, novelty = row
     probability = _probability(value)
     return Decision(
-        image_id,
-        probability,
-        "glasses" if probability >= 0.5 else "no_glasses",
-        _choice(action, "accept", "discard"),
-        _reason(reason),
-        _optional_number(novelty),
-        None,
-        model,
-        version,
+        id=image_id,
+        glasses_probability=probability,
+        label="glasses" if probability >= 0.5 else "no_glasses",
+        decision=_choice(action, "accept", "discard"),
+        reason=_reason(reason),
+        novelty=_optional_number(novelty),
+        band=None,
+        model_name=model,
+        model_version=version,
     )
 
 

@@ -79,20 +79,20 @@ async def aiterate_inputs(images: ImageInputs | AsyncIterable[ImageInput]) -> As
         await asyncio.sleep(0)
 
 
-def to_ask(given: ImageInput, expected: Label | None, image_id: str | None = None) -> Ask:
+def to_ask(image: ImageInput, expected: Label | None, image_id: str | None = None) -> Ask:
     """Return an `Ask`; the values of an existing `Ask` take precedence."""
-    if not isinstance(given, Ask):
-        return Ask(given, expected, image_id)
-    return Ask(given.image, given.expected or expected, given.id or image_id, given.source)
+    if not isinstance(image, Ask):
+        return Ask(image, expected, image_id)
+    return Ask(image.image, image.expected or expected, image.id or image_id, image.source)
 
 
-def to_single_ask(given: ImageInput, expected: Label | None, image_id: str | None) -> Ask:
+def to_single_ask(image: ImageInput, expected: Label | None, image_id: str | None) -> Ask:
     """Return an `Ask` of one image.
 
     Raises:
         ValueError: it is a batch of another number of images, or the label or the id is invalid.
     """
-    ask = to_ask(given, expected, image_id)
+    ask = to_ask(image, expected, image_id)
     if (count := count_images(ask.image)) != 1:
         raise ValueError(f"decide takes one image, not a batch of {count}: decide_many takes batches")
     return ask
@@ -119,7 +119,7 @@ class RetainedInputs:
         """Whether the images are unchanged: an iterable that yields an object twice may have overwritten it."""
         if isinstance(self._images, Sequence) or is_tensor(self._images):
             return True
-        images = (given.image if isinstance(given, Ask) else given for given in self._retained)
+        images = (retained.image if isinstance(retained, Ask) else retained for retained in self._retained)
         buffers = [id(image) for image in images if not isinstance(image, bytes | str | os.PathLike)]
         return len(set(buffers)) == len(buffers)
 
@@ -130,8 +130,8 @@ class RetainedInputs:
 
 
 def _single_images(inputs: Iterable[ImageInput]) -> Iterator[ImageInput]:
-    for given in inputs:
-        if isinstance(given, Ask):
-            yield from (Ask(image, given.expected, given.id, given.source) for image in iterate_batch(given.image))
+    for item in inputs:
+        if isinstance(item, Ask):
+            yield from (Ask(image, item.expected, item.id, item.source) for image in iterate_batch(item.image))
         else:
-            yield from iterate_batch(given)
+            yield from iterate_batch(item)

@@ -135,9 +135,9 @@ class JpegHeader:
         JFIF one that it knows.
         """
         view = memoryview(data)
-        found = [view[start:end] for start, end in self.needed]
-        known = [_with_known_values(segment, self.frame) for segment in found]
-        if known == found and sum(map(len, found)) == self.scan - 2:
+        segments = [view[start:end] for start, end in self.needed]
+        known = [_with_known_values(segment, self.frame) for segment in segments]
+        if known == segments and sum(map(len, segments)) == self.scan - 2:
             return data
         return b"".join([b"\xff\xd8", *known, view[self.scan :]])
 
@@ -217,22 +217,22 @@ def coded_intervals(data: ImageBytes, scan: Scan, frame: Frame) -> Iterator[tupl
     """Yield start and end of the coded data between restart markers: at most one interval per unit of the scan."""
     start = scan.start
     for _ in range(frame.units(scan.components) + 1):
-        found = _MARKER_OR_RESTART.search(data, start)
-        if found is None:
+        marker = _MARKER_OR_RESTART.search(data, start)
+        if marker is None:
             return
-        yield start, found.start()
-        if data[found.end() - 1] not in _RESTARTS:
+        yield start, marker.start()
+        if data[marker.end() - 1] not in _RESTARTS:
             return
-        start = found.end()
+        start = marker.end()
 
 
 def _later_scans(data: ImageBytes, first: Scan) -> Iterator[Scan]:
     position, restart_interval = first.start, first.restart_interval
     for _ in range(_MAX_SCANS):
-        found = _MARKER.search(data, position)
-        if found is None:
+        match = _MARKER.search(data, position)
+        if match is None:
             return
-        for marker, begin, _end in _segments(data, found.start()):
+        for marker, begin, _end in _segments(data, match.start()):
             if marker == _RESTART_INTERVAL:
                 restart_interval = _read_restart_interval(data, begin)
             elif marker == _START_OF_SCAN:
@@ -263,12 +263,12 @@ def _check_scans(frame: Frame, scans: list[Scan], size: int) -> None:
 def _segments(data: ImageBytes, position: int) -> Iterator[tuple[int, int, int]]:
     """Yield marker, start and end of each segment up to the end of image, a damaged marker or the end of the data."""
     for _ in range(_MAX_SEGMENTS):
-        found = _MARKER.search(data, position, position + _MAX_PADDING + 2)
-        if found is None and len(data) > position + _MAX_PADDING:
+        match = _MARKER.search(data, position, position + _MAX_PADDING + 2)
+        if match is None and len(data) > position + _MAX_PADDING:
             break
-        if found is None or data[found.end() - 1] == _END_OF_IMAGE:
+        if match is None or data[match.end() - 1] == _END_OF_IMAGE:
             return
-        start = found.start()
+        start = match.start()
         marker = data[start + 1]
         if marker == _START_OF_IMAGE:
             raise CorruptImage("the jpeg has a second start of image inside its header")

@@ -79,11 +79,11 @@ def _inflate(png: ParsedPng) -> Pixels | None:
 
 
 def _shrink_all(shrink: _Shrink, lines: Pixels, png: ParsedPng, sizes: Sequence[int]) -> list[Pixels] | None:
-    found = []
+    shrunk = []
     for size in sizes:
         means = np.empty((size, size, 3), np.uint8)
         source = (lines.ctypes.data, lines.size, png.width, png.height, _CHANNELS[png.colour])
         if shrink(*source, size, means.ctypes.data, means.size) != _DONE:
             return None
-        found.append(means)
-    return found
+        shrunk.append(means)
+    return shrunk

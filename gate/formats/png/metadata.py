@@ -34,13 +34,13 @@ def read_exif(data: ImageBytes) -> ImageBytes:
         CorruptImage: there are too many chunks.
     """
     view = memoryview(data)
-    found: dict[bytes, memoryview] = {}
+    chunks: dict[bytes, memoryview] = {}
     for kind, start, end in png_chunks(data):
         name = _name(kind, data, start, end)
         if name and is_sound(view, start, end):
-            found[name] = view[start - 4 : end]
-    _check_transfer(found.get(b"cICP"))
-    return with_xmp(_exif(found), _text(found[_XMP]) if _XMP in found else b"")
+            chunks[name] = view[start - 4 : end]
+    _check_transfer(chunks.get(b"cICP"))
+    return with_xmp(_exif(chunks), _text(chunks[_XMP]) if _XMP in chunks else b"")
 
 
 def _name(kind: bytes, data: ImageBytes, start: int, end: int) -> bytes:
@@ -59,12 +59,12 @@ def _check_transfer(chunk: memoryview | None) -> None:
         raise UnsupportedImage(f"the png is HDR (cICP, {_HDR_TRANSFERS[transfer]}): convert it to sRGB")
 
 
-def _exif(found: dict[bytes, memoryview]) -> bytes:
-    if b"eXIf" in found:
-        return bytes(found[b"eXIf"][4:])
+def _exif(chunks: dict[bytes, memoryview]) -> bytes:
+    if b"eXIf" in chunks:
+        return bytes(chunks[b"eXIf"][4:])
     for keyword in _RAW_PROFILES:
-        if keyword in found:
-            return _from_hexadecimal(_text(found[keyword]))
+        if keyword in chunks:
+            return _from_hexadecimal(_text(chunks[keyword]))
     return b""
 
 

@@ -121,10 +121,10 @@ def _finish_rgb(png: ParsedPng, image: Image.Image) -> ReadRows:
 
 
 def _is_colour(pixels: NDArray[np.generic], colour: NDArray[np.integer]) -> NDArray[np.bool_]:
-    found: NDArray[np.bool_] = pixels[:, :, 0] == colour[0]
+    mask: NDArray[np.bool_] = pixels[:, :, 0] == colour[0]
     for channel in (1, 2):
-        found &= pixels[:, :, channel] == colour[channel]
-    return found
+        mask &= pixels[:, :, channel] == colour[channel]
+    return mask
 
 
 def _load(png: ParsedPng, *, rawmode: str | None = None) -> PngImagePlugin.PngImageFile:

@@ -10,7 +10,7 @@ from starlette.types import Receive, Scope, Send
 
 from gate import Label
 from service.api.batch.multipart import FormParser
-from service.api.batch.session import BATCH, BatchSession
+from service.api.batch.session import BatchSession
 from service.api.batch.tar_framing import TarParser
 from service.api.batch.upload_events import UploadParser
 from service.api.request_admission import CountRefusals
@@ -21,6 +21,7 @@ from service.http.openapi import describe_body, describe_problems
 from service.http.scope_state import request_state
 from service.ids import Source
 from service.inference.request_context import ImageRequest
+from service.paths import BATCH
 from service.runtime import Runtime
 from service.schemas import DecisionAnswer
 
@@ -155,10 +156,10 @@ def make_parser(headers: Headers, limit: int) -> UploadParser:
     """
     if (single_header(headers, "Content-Encoding") or "identity").lower() != "identity":
         raise MalformedRequest("Content-Encoding is not supported here: send the body uncompressed")
-    given = single_header(headers, "Content-Type") or ""
-    if (name := repeated_parameter(given.encode("latin-1"))) is not None:
+    content_type = single_header(headers, "Content-Type") or ""
+    if (name := repeated_parameter(content_type.encode("latin-1"))) is not None:
         raise MalformedRequest(f"the Content-Type has {name[:40]!r} twice: send it once")
-    kind, options = parse_options_header(given)
+    kind, options = parse_options_header(content_type)
     match kind.decode("latin-1"):
         case "application/x-tar":
             return TarParser(limit)

@@ -9,7 +9,7 @@ from python_multipart import MultipartParser
 from python_multipart.exceptions import FormParserError, MultipartParseError
 from python_multipart.multipart import parse_options_header
 
-from common.webdataset import distinct
+from common.webdataset import distinct_path
 from service.api.batch.upload_events import ImageEnd, ImageStart, RefusedImage, UploadEvent
 from service.errors import MalformedRequest
 from service.http.framing import parameter_names, repeated_parameter
@@ -95,7 +95,7 @@ class FormParser:
     def close(self) -> None:
         """See `UploadParser`."""
         if not self._is_complete:
-            raise MalformedRequest(f"the form ends {self._place}, without its closing boundary")
+            raise MalformedRequest(f"the form ends {self._place}, without its closing boundary: send the rest too")
 
     def _describe(self, error: MultipartParseError) -> MalformedRequest:
         if self._has_begun:
@@ -158,9 +158,9 @@ class FormParser:
             extended = _extended_name(disposition)
             # Preferred by RFC 6266: a plain name beside it is an approximation in ASCII, or from .NET an encoded word.
             if extended or plain is None:
-                return distinct(extended)
+                return distinct_path(extended)
         if plain is not None:
-            return distinct(plain.decode("utf-8", "surrogateescape"))
+            return distinct_path(plain.decode("utf-8", "surrogateescape"))
         if self._lower(_TYPE).startswith((b"image/", b"application/octet-stream")):
             return ""
         field = _text(options.get(b"name", b""))

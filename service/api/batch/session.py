@@ -23,10 +23,9 @@ from service.http.scope_state import request_state
 from service.inference.admission import Permit
 from service.inference.payload import Payload
 from service.inference.request_context import ImageRequest, RequestContext
+from service.paths import BATCH
 from service.runtime import Runtime
 from service.timings import Stages, show_duration
-
-BATCH = "/v1/decisions/batch"
 
 _WATCH_SECONDS = 0.1
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from common.tar import End as TarEnd
 from common.tar_headers import TarError
-from common.webdataset import Fate, File, ShardEvent, ShardReader, Unreadable, distinct
+from common.webdataset import Fate, File, ShardEvent, ShardReader, Unreadable, distinct_path
 from service.api.batch.upload_events import IgnoredFile, ImageEnd, ImageStart, RefusedImage, SettleHeld, UploadEvent
 from service.errors import MalformedRequest, MissingImage
 
@@ -48,7 +48,7 @@ class TarParser:
         if file.fate not in (Fate.JUDGE, Fate.HOLD):
             yield IgnoredFile()
         elif isinstance(file, Unreadable):
-            yield RefusedImage(distinct(file.name), MissingImage(file.detail), is_held=file.fate is Fate.HOLD)
+            yield RefusedImage(distinct_path(file.name), MissingImage(file.detail), is_held=file.fate is Fate.HOLD)
         else:
             self._is_wanted = True
-            yield ImageStart(distinct(file.name), file.size, is_held=file.fate is Fate.HOLD)
+            yield ImageStart(distinct_path(file.name), file.size, is_held=file.fate is Fate.HOLD)

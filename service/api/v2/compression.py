@@ -39,13 +39,13 @@ async def decompress(body: bytes | bytearray, encoding: str, permit: Permit) -> 
 
 def choose_encoding(accepted: str | None) -> str | None:
     """Return the encoding that Accept-Encoding prefers; None for no compression."""
-    best, found = 0.0, None
+    best, chosen = 0.0, None
     for item in (accepted or "").lower().split(","):
         name, _, parameter = item.strip().partition(";")
         quality = _quality(parameter)
         if name.strip() in _WINDOWS and quality > best:
-            best, found = quality, name.strip()
-    return found
+            best, chosen = quality, name.strip()
+    return chosen
 
 
 def compress(body: bytes, encoding: str) -> bytes:
@@ -54,18 +54,18 @@ def compress(body: bytes, encoding: str) -> bytes:
 
 
 async def _inflate(body: bytes | bytearray, inflater: "zlib._Decompress", permit: Permit) -> bytearray:
-    found = bytearray()
+    inflated = bytearray()
     whole = memoryview(body)
     for start in range(0, len(whole), _PIECE):
         if inflater.eof:
             raise MalformedRequest("the compressed body continues after its end")
         for part in _parts(inflater, whole[start : start + _PIECE]):
             permit.reserve(len(part))
-            found += part
+            inflated += part
             await asyncio.sleep(0)
     if not inflater.eof or inflater.unused_data:
         raise MalformedRequest("the compressed body is truncated, or continues after its end")
-    return found
+    return inflated
 
 
 def _parts(inflater: "zlib._Decompress", piece: memoryview | bytes) -> Iterator[bytes]:

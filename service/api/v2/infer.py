@@ -54,20 +54,20 @@ class InferEndpoint:
         check_model(model, request.path_params)
         with context.stages.measure("read"):
             body = Payload(await self._read(request, context))
-        asked = parse_request(
+        parsed = parse_request(
             body.take(),
             _header_length(request),
-            served=model,
+            model=model,
             read_shared=partial(self._inference.read_shared, context),
-            noted=partial(_note_names, request),
+            note_names=partial(_note_names, request),
         )
-        self._inference.make_room(context, asked)
+        self._inference.make_room(context, parsed)
         with WhileConnected(request):
-            answers = await self._inference.decide(context, asked)
+            answers = await self._inference.decide(context, parsed)
         encoding = time.monotonic()
-        response = self._respond(request, asked, answers, model)
+        response = self._respond(request, parsed, answers, model)
         self._inference.count_success(context, encoding)
-        request_state(request.scope).log = log_fields(asked, answers)
+        request_state(request.scope).log = log_fields(parsed, answers)
         return response
 
     async def _read(self, request: Request, context: RequestContext) -> bytes | bytearray:
@@ -76,9 +76,9 @@ class InferEndpoint:
         return body if encoding is None else await decompress(body, encoding, context.permit)
 
     def _respond(
-        self, request: Request, asked: InferenceRequest, answers: Sequence[ImageDecision], model: ServedModel
+        self, request: Request, parsed: InferenceRequest, answers: Sequence[ImageDecision], model: ServedModel
     ) -> Response:
-        answer = encode_answer(asked, answers, served=model)
+        answer = encode_answer(parsed, answers, model=model)
         self._inference.write_shared(answer.shared)
         body, headers = answer.body, {"Content-Type": "application/json"}
         if answer.header_length is not None:

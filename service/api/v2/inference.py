@@ -4,12 +4,12 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from gate import Action, ImageError
-from service.api.v2.metadata import served
+from gate import Action
+from service.api.v2.metadata import served_model
 from service.api.v2.request import InferenceRequest, ServedModel, SharedMemoryRange
 from service.api.v2.shared_memory import SharedMemoryRegions
 from service.api.v2.statistics import Statistics
-from service.errors import NotFound
+from service.errors import InvalidImage, NotFound
 from service.futures import gather_or_cancel
 from service.inference.decode_pool import Decoded
 from service.inference.payload import Payload
@@ -33,11 +33,11 @@ class Inference:
     @property
     def model(self) -> ServedModel:
         """The model that is served now."""
-        return served(self.runtime.runner.card, self.runtime.settings)
+        return served_model(self.runtime.runner.card, self.runtime.settings)
 
     def model_of(self, context: RequestContext) -> ServedModel:
         """Return the model that a request began with."""
-        return served(context.runner.card, self.runtime.settings)
+        return served_model(context.runner.card, self.runtime.settings)
 
     def read_shared(self, context: RequestContext, part: SharedMemoryRange) -> bytes:
         """Read shared memory, counted in the request's permit.
@@ -49,39 +49,39 @@ class Inference:
         context.permit.reserve(part.size)
         return self.regions.read(part)
 
-    def make_room(self, context: RequestContext, asked: InferenceRequest) -> None:
+    def make_room(self, context: RequestContext, request: InferenceRequest) -> None:
         """Admit what only the parsed request tells: timeout, number of images, shared memory of outputs.
 
         Raises:
             ServiceError: it cannot be answered in time, or a limit is reached.
         """
-        if asked.timeout is not None:
-            self.runtime.admission.check_wait(context.shorten(asked.timeout))
-        for wanted in asked.outputs:
+        if request.timeout is not None:
+            self.runtime.admission.check_wait(context.shorten(request.timeout))
+        for wanted in request.outputs:
             if wanted.shared:
                 self.regions.check(wanted.shared)
-        context.permit.take_images(asked.count - 1)
+        context.permit.take_images(request.count - 1)
 
-    async def decide(self, context: RequestContext, asked: InferenceRequest) -> list[ImageDecision]:
+    async def decide(self, context: RequestContext, request: InferenceRequest) -> list[ImageDecision]:
         """Decide about all images of a request.
 
         Raises:
-            ImageError: an image cannot be judged; the text names its index.
+            InvalidImage: an image cannot be judged; the text names its index.
             DeadlineExceeded: the deadline passed before they were scored.
         """
-        pipeline, images = self.runtime.pipeline, _name_images(asked)
-        if (pixels := asked.take_pixels()) is not None:
+        pipeline, images = self.runtime.pipeline, _name_images(request)
+        if (pixels := request.take_pixels()) is not None:
             return await pipeline.decide_pixels(context, pixels, images)
         decoded = await gather_or_cancel(
-            self._decode(context, index, file) for index, file in enumerate(asked.take_files())
+            self._decode(context, index, file) for index, file in enumerate(request.take_files())
         )
         return await pipeline.decide_decoded(context, decoded, images)
 
     async def _decode(self, context: RequestContext, index: int, file: Payload[memoryview]) -> Decoded[ModelInputs]:
         try:
             return await self.runtime.pipeline.decode(context, file)
-        except ImageError as error:
-            raise type(error)(f"encoded_image[{index}]: {error}") from error
+        except InvalidImage as error:
+            raise InvalidImage(f"encoded_image[{index}]: {error.detail}", code=error.code) from error
 
     def write_shared(self, parts: Sequence[tuple[SharedMemoryRange, bytes]]) -> None:
         """Write outputs to shared memory.
@@ -110,31 +110,31 @@ class Inference:
         self.statistics.succeed(version, context.stages, seconds=ended - context.started, encoding=ended - encoding)
 
 
-def check_model(model: ServedModel, given: Mapping[str, str]) -> None:
+def check_model(model: ServedModel, requested: Mapping[str, str]) -> None:
     """Raise NotFound if `name` or `version`, where they are given, differ from the served model's."""
-    name, version = given.get("name") or model.name, given.get("version") or model.version
+    name, version = requested.get("name") or model.name, requested.get("version") or model.version
     if name != model.name:
         raise NotFound(f"unknown model {name[:64]!r}: {model.name!r} is served")
     if version != model.version:
         raise NotFound(f"version {version[:64]!r} of {name!r} is not served: version {model.version!r} is")
 
 
-def log_fields(asked: InferenceRequest, answers: Sequence[ImageDecision]) -> dict[str, str | int]:
+def log_fields(request: InferenceRequest, answers: Sequence[ImageDecision]) -> dict[str, str | int]:
     """Return the fields of an answered request's log line."""
     accepted = sum(answer.decision.action is Action.ACCEPT for answer in answers)
     fields: dict[str, str | int] = {"accept": accepted, "discard": len(answers) - accepted}
-    if asked.identity:
-        fields["id"] = asked.identity
+    if request.identity:
+        fields["id"] = request.identity
     return fields
 
 
-def _name_images(asked: InferenceRequest) -> list[ImageRequest]:
+def _name_images(request: InferenceRequest) -> list[ImageRequest]:
     """Return the recorded name of each image: the request's id, with an index if there are several."""
-    if not asked.identity:
-        return [ImageRequest(expected=expected, source=asked.source) for expected in asked.expected]
-    if asked.count == 1:
-        return [ImageRequest(asked.identity, asked.expected[0], asked.source)]
+    if not request.identity:
+        return [ImageRequest(expected=expected, source=request.source) for expected in request.expected]
+    if request.count == 1:
+        return [ImageRequest(request.identity, request.expected[0], request.source)]
     return [
-        ImageRequest(f"{asked.identity}.{index}", expected, asked.source)
-        for index, expected in enumerate(asked.expected)
+        ImageRequest(f"{request.identity}.{index}", expected, request.source)
+        for index, expected in enumerate(request.expected)
     ]

@@ -25,10 +25,16 @@ _INPUTS = {
 }
 
 
-def served(card: Card, settings: Settings) -> ServedModel:
+def served_model(card: Card, settings: Settings) -> ServedModel:
     """Return the properties that requests for this model are validated against."""
     outputs = tuple(name for name in DATATYPES if name != "novelty" or name in card.outputs)
-    return ServedModel(card.name, card.version, card.input.size, outputs, settings.max_inflight_images)
+    return ServedModel(
+        name=card.name,
+        version=card.version,
+        size=card.input.size,
+        outputs=outputs,
+        max_images=settings.max_inflight_images,
+    )
 
 
 def server_metadata(settings: Settings) -> dict[str, Any]:

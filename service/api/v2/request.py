@@ -22,13 +22,14 @@ MAX_JSON_BYTES = 2 * 2**20
 NoteNames = Callable[[dict[str, str | int]], object]
 """Receives `id` and `source` of a request, as far as they are given and valid, for its log line."""
 
-_KEPT_BYTES = 1024  # Longest JSON part that is kept parsed: callers without ids send the same one with each tensor.
-_KEPT_HEADS = 64
+# Short JSON parts are cached in parsed form: callers without ids send the same one with each tensor.
+_CACHED_BYTES = 1024
+_CACHED_HEADS = 64
 
 _LABELS = {label.encode(): label for label in Label}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ServedModel:
     """The served model and the maximum number of images per request."""
 
@@ -89,46 +90,46 @@ def parse_request(
     body: bytes | bytearray,
     header_length: int | None,
     *,
-    served: ServedModel,
+    model: ServedModel,
     read_shared: Callable[[SharedMemoryRange], bytes],
-    noted: NoteNames = lambda _: None,
+    note_names: NoteNames = lambda _: None,
 ) -> InferenceRequest:
     """Read a request; the pixels of binary data are a view of `body`.
 
     Args:
         body: JSON, then binary data.
         header_length: where the JSON ends, if not at the end.
-        served: the model.
+        model: that is served.
         read_shared: reads shared memory, or raises the reason why it cannot.
-        noted: receives the caller's names before anything else is validated.
+        note_names: receives the caller's names before anything else is validated.
 
     Raises:
         MalformedRequest: the text names the member at fault.
         BodyTooLarge: it holds more images, or more JSON, than a request may.
     """
     text, binary = _split(body, header_length)
-    head = _read_text(text, noted)
-    return build_request(head, _cut(head.inputs, binary), served=served, read_shared=read_shared)
+    head = _read_text(text, note_names)
+    return build_request(head, _cut(head.inputs, binary), model=model, read_shared=read_shared)
 
 
-def read_head(given: dict[str, Any], noted: NoteNames) -> InferenceHead:
-    """Validate the JSON part of a request; `noted` receives the caller's names before anything else is validated.
+def read_head(members: dict[str, Any], note_names: NoteNames) -> InferenceHead:
+    """Validate the JSON part of a request; `note_names` receives the caller's names before anything else is validated.
 
     Raises:
         MalformedRequest: the text names the member at fault.
     """
-    parameters = given.get("parameters")
+    parameters = members.get("parameters")
     source = parameters.get("source") if isinstance(parameters, dict) else None
-    names = {"id": given.get("id"), "source": source}
-    noted({name: value for name, value in names.items() if isinstance(value, str) and is_identity(value)})
-    return validate(InferenceHead, given)
+    names = {"id": members.get("id"), "source": source}
+    note_names({name: value for name, value in names.items() if isinstance(value, str) and is_identity(value)})
+    return validate(InferenceHead, members)
 
 
 def build_request(
     head: InferenceHead,
     parts: Sequence[memoryview],
     *,
-    served: ServedModel,
+    model: ServedModel,
     read_shared: Callable[[SharedMemoryRange], bytes],
 ) -> InferenceRequest:
     """Build a request from its head and the binary data of each input with `binary_data_size`, in order.
@@ -137,10 +138,10 @@ def build_request(
         MalformedRequest, BodyTooLarge: as `parse_request`.
     """
     tensors = _read_tensors(head.inputs, iter(parts), read_shared)
-    pixels, files = _images(tensors, served)
+    pixels, files = _images(tensors, model)
     count = len(files) if pixels is None else len(pixels)
-    if count > served.max_images:
-        raise too_many_images(count, served.max_images)
+    if count > model.max_images:
+        raise too_many_images(count, model.max_images)
     return InferenceRequest(
         identity=head.id,
         timeout=head.parameters.timeout / 1e6 if head.parameters.timeout else None,
@@ -148,7 +149,7 @@ def build_request(
         files=files,
         expected=_expected(tensors.get("expected"), head.parameters.expected, count),
         source=head.parameters.source,
-        outputs=_outputs(head, served),
+        outputs=_outputs(head, model),
     )
 
 
@@ -162,20 +163,20 @@ def _split(body: bytes | bytearray, header_length: int | None) -> tuple[memoryvi
     return whole[:end], whole[end:]
 
 
-def _read_text(text: memoryview, noted: NoteNames) -> InferenceHead:
-    if len(text) > _KEPT_BYTES:
-        return read_head(_load(text), noted)
-    kept = bytes(text)
+def _read_text(text: memoryview, note_names: NoteNames) -> InferenceHead:
+    if len(text) > _CACHED_BYTES:
+        return read_head(_load(text), note_names)
+    key = bytes(text)
     try:
-        head = _read_kept(kept)
+        head = _read_cached(key)
     except MalformedRequest:
-        return read_head(_load(kept), noted)  # Raises again, after the names are noted.
-    noted({name: value for name, value in (("id", head.id), ("source", head.parameters.source)) if value})
+        return read_head(_load(key), note_names)  # Raises again, after the names are noted.
+    note_names({name: value for name, value in (("id", head.id), ("source", head.parameters.source)) if value})
     return head
 
 
-@lru_cache(_KEPT_HEADS)
-def _read_kept(text: bytes) -> InferenceHead:
+@lru_cache(_CACHED_HEADS)
+def _read_cached(text: bytes) -> InferenceHead:
     return validate(InferenceHead, _load(text))
 
 
@@ -221,8 +222,8 @@ def _cut(inputs: Sequence[InputTensor], binary: memoryview) -> list[memoryview]:
     """Cut the bytes behind the JSON into those of each input."""
     parts = []
     position = 0
-    for given in inputs:
-        if (size := given.parameters.binary_data_size) is not None:
+    for tensor in inputs:
+        if (size := tensor.parameters.binary_data_size) is not None:
             parts.append(binary[position : position + size])
             position += size
     if position != len(binary):
@@ -236,17 +237,17 @@ def _read_tensors(
     inputs: Sequence[InputTensor], parts: Iterator[memoryview], read_shared: Callable[[SharedMemoryRange], bytes]
 ) -> dict[str, InputData]:
     tensors: dict[str, InputData] = {}
-    for given in inputs:
-        if given.name in tensors:
-            raise MalformedRequest(f"the input {given.name[:64]!r} is repeated: send it once")
+    for tensor in inputs:
+        if tensor.name in tensors:
+            raise MalformedRequest(f"the input {tensor.name[:64]!r} is repeated: send it once")
         data: list[Any] | memoryview
-        if (part := _shared_part(given.parameters)) is not None:
+        if (part := _shared_part(tensor.parameters)) is not None:
             data = memoryview(read_shared(part))
-        elif given.parameters.binary_data_size is not None:
+        elif tensor.parameters.binary_data_size is not None:
             data = next(parts)
         else:
-            data = given.data or []
-        tensors[given.name] = InputData(given.name, given.datatype, given.shape, data)
+            data = tensor.data or []
+        tensors[tensor.name] = InputData(tensor.name, tensor.datatype, tensor.shape, data)
     return tensors
 
 
@@ -257,14 +258,14 @@ def _shared_part(parameters: InputParameters | OutputParameters) -> SharedMemory
     return SharedMemoryRange(region, parameters.shared_memory_offset or 0, size)
 
 
-def _images(tensors: dict[str, InputData], served: ServedModel) -> tuple[Pixels | None, list[memoryview]]:
+def _images(tensors: dict[str, InputData], model: ServedModel) -> tuple[Pixels | None, list[memoryview]]:
     if unknown := tensors.keys() - {"image", "encoded_image", "expected"}:
         raise MalformedRequest(f"unknown input {min(unknown)[:64]!r}: the model has image, encoded_image and expected")
     if ("image" in tensors) == ("encoded_image" in tensors):
         raise MalformedRequest("exactly one of the inputs image and encoded_image is needed")
     if image := tensors.get("image"):
-        return _pixels(image, served.size), []
-    return None, _files(tensors["encoded_image"], served.max_images)
+        return _pixels(image, model.size), []
+    return None, _files(tensors["encoded_image"], model.max_images)
 
 
 def _pixels(tensor: InputData, size: int) -> Pixels:
@@ -321,15 +322,15 @@ def _label(text: bytes, where: str) -> Label:
     return _LABELS[text]
 
 
-def _outputs(head: InferenceHead, served: ServedModel) -> Sequence[OutputRequest]:
+def _outputs(head: InferenceHead, model: ServedModel) -> Sequence[OutputRequest]:
     binary = head.parameters.binary_data_output
     if not head.outputs:
-        return _all_outputs(served.outputs, binary=binary)
+        return _all_outputs(model.outputs, binary=binary)
     wanted: dict[str, OutputRequest] = {}
     for output in head.outputs:
         name, parameters = output.name, output.parameters
-        if name not in served.outputs:
-            raise MalformedRequest(f"unknown output {name[:64]!r}: the model has {', '.join(served.outputs)}")
+        if name not in model.outputs:
+            raise MalformedRequest(f"unknown output {name[:64]!r}: the model has {', '.join(model.outputs)}")
         if name in wanted:
             raise MalformedRequest(f"the output {name!r} is repeated: request it once")
         is_binary = parameters.binary_data if "binary_data" in parameters.model_fields_set else binary

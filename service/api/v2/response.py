@@ -32,7 +32,7 @@ class EncodedResponse:
 
 
 def encode_answer(
-    request: InferenceRequest, answers: Sequence[ImageDecision], *, served: ServedModel
+    request: InferenceRequest, answers: Sequence[ImageDecision], *, model: ServedModel
 ) -> EncodedResponse:
     """Encode the decisions in the form that the request asks for.
 
@@ -58,7 +58,7 @@ def encode_answer(
         else:
             output["data"] = values
         outputs.append(output)
-    head: dict[str, Any] = {"model_name": served.name, "model_version": served.version, "outputs": outputs}
+    head: dict[str, Any] = {"model_name": model.name, "model_version": model.version, "outputs": outputs}
     if request.identity is not None:
         head["id"] = request.identity
     text = orjson.dumps(head)

@@ -6,12 +6,11 @@ from typing import TypeVar
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
 
-from service.api.v2 import metadata as describe
 from service.api.v2.inference import Inference, check_model
+from service.api.v2.metadata import model_config, model_metadata, repository_entry, server_metadata
 from service.api.v2.request import ServedModel
 from service.api.v2.schemas import RegionRegistration, RepositoryQuery, validate
 from service.api.v2.shared_memory import SharedMemoryRegions
-from service.api.v2.statistics import Statistics
 from service.errors import MalformedRequest, NotFound, NotReady
 from service.http.json_body import read_json
 from service.http.openapi import describe_body, describe_problems
@@ -27,18 +26,19 @@ _Body = TypeVar("_Body", bound=BaseModel)
 
 def make_v2_routes(inference: Inference) -> APIRouter:
     """Make all routes except inference."""
-    runtime = inference.runtime
     router = APIRouter(prefix="/v2")
-    _add_health(router, runtime)
-    _add_statistics(router, runtime, inference.statistics)
-    _add_model(router, runtime)
-    _add_repository(router, runtime)
+    _add_health(router, inference)
+    _add_statistics(router, inference)
+    _add_model(router, inference)
+    _add_repository(router, inference)
     _add_shared_memory(router, inference.regions)
     _add_refusals(router)
     return router
 
 
-def _add_health(router: APIRouter, runtime: Runtime) -> None:
+def _add_health(router: APIRouter, inference: Inference) -> None:
+    runtime = inference.runtime
+
     @router.get("/health/live", responses=describe_problems([NotReady]), summary="200 unless only a restart helps")
     async def live(_: Request) -> Response:
         runtime.check_alive()
@@ -54,39 +54,39 @@ def _add_health(router: APIRouter, runtime: Runtime) -> None:
     )
     @router.get("/models/{name}/versions/{version}/ready", include_in_schema=False)
     async def model_ready(request: Request) -> Response:
-        model = _model(runtime, request)
+        model = _model(inference, request)
         runtime.check_ready()
         return json_response({"name": model.name, "ready": True})
 
 
-def _add_statistics(router: APIRouter, runtime: Runtime, statistics: Statistics) -> None:
+def _add_statistics(router: APIRouter, inference: Inference) -> None:
+    statistics, metrics = inference.statistics, inference.runtime.metrics
+
     @router.get("/models/stats", summary="Counts and times of requests and of the model's runs")
     @router.get("/models/{name}/stats", include_in_schema=False)
     @router.get("/models/{name}/versions/{version}/stats", include_in_schema=False)
     async def stats(request: Request) -> Response:
-        model = _model(runtime, request)
-        return json_response(
-            {"model_stats": [statistics.describe(model.name, model.version, dict(runtime.metrics.runs))]}
-        )
+        model = _model(inference, request)
+        return json_response({"model_stats": [statistics.describe(model.name, model.version, dict(metrics.runs))]})
 
 
-def _add_model(router: APIRouter, runtime: Runtime) -> None:
+def _add_model(router: APIRouter, inference: Inference) -> None:
     @router.get("", summary="Name, version and extensions of the server")
     async def server(_: Request) -> Response:
-        return json_response(describe.server_metadata(runtime.settings))
+        return json_response(server_metadata(inference.runtime.settings))
 
     @router.get("/models/{name}", responses=describe_problems([NotFound]), summary="Inputs and outputs of the model")
     @router.get("/models/{name}/versions/{version}", include_in_schema=False)
     async def metadata(request: Request) -> Response:
-        return json_response(describe.model_metadata(_model(runtime, request)))
+        return json_response(model_metadata(_model(inference, request)))
 
     @router.get("/models/{name}/config", responses=describe_problems([NotFound]), summary="The model's configuration")
     @router.get("/models/{name}/versions/{version}/config", include_in_schema=False)
     async def config(request: Request) -> Response:
-        return json_response(describe.model_config(_model(runtime, request)))
+        return json_response(model_config(_model(inference, request)))
 
 
-def _add_repository(router: APIRouter, runtime: Runtime) -> None:
+def _add_repository(router: APIRouter, inference: Inference) -> None:
     @router.post(
         "/repository/index",
         summary="The model that is served",
@@ -94,8 +94,8 @@ def _add_repository(router: APIRouter, runtime: Runtime) -> None:
     )
     async def index(request: Request) -> Response:
         only_ready = (await _read_json(request, RepositoryQuery)).ready
-        reason = _why_not_ready(runtime)
-        entries = [describe.repository_entry(_model(runtime, request), reason)]
+        reason = _why_not_ready(inference.runtime)
+        entries = [repository_entry(_model(inference, request), reason)]
         return json_response([] if only_ready and reason else entries)
 
     @router.post("/repository/models/{name}/load", include_in_schema=False)
@@ -153,8 +153,9 @@ def _add_refusals(router: APIRouter) -> None:
     refuse("/logging", text="the log is configured when the service starts: LENSGATE_LOG_LEVEL")
 
 
-def _model(runtime: Runtime, request: Request) -> ServedModel:
-    model = describe.served(runtime.runner.card, runtime.settings)
+def _model(inference: Inference, request: Request) -> ServedModel:
+    """Return the served model; raise NotFound if the path names another one."""
+    model = inference.model
     check_model(model, request.path_params)
     return model
 

@@ -86,7 +86,7 @@ class SharedMemoryRegions:
         if name is None:
             return [region.describe() for region in self._regions.values()]
         if name not in self._regions:
-            raise NotFound(f"region {name[:64]!r} is not registered")
+            raise NotFound(f"region {name[:64]!r} is not registered: register it first")
         return [self._regions[name].describe()]
 
     def read(self, part: SharedMemoryRange) -> bytes:
@@ -126,7 +126,7 @@ class SharedMemoryRegions:
         self._check_enabled()
         region = self._regions.get(part.region)
         if region is None:
-            raise MalformedRequest(f"shared memory region {part.region[:64]!r} is not registered")
+            raise MalformedRequest(f"shared memory region {part.region[:64]!r} is not registered: register it first")
         if part.offset + part.size > region.size:
             raise MalformedRequest(
                 f"{part.size:,} bytes at offset {part.offset:,} are outside region {part.region!r} of {region.size:,}"
@@ -149,12 +149,12 @@ def _open(key: str) -> int:
 
 
 def _check_extent(file: int, key: str, end: int) -> None:
-    found = os.fstat(file)
-    if not stat.S_ISREG(found.st_mode):
+    status = os.fstat(file)
+    if not stat.S_ISREG(status.st_mode):
         raise MalformedRequest(f"{key!r} is not a shared memory object")
-    if end > found.st_size:
+    if end > status.st_size:
         raise MalformedRequest(
-            f"the shared memory object {key!r} has {found.st_size:,} bytes, the region ends at {end:,}"
+            f"the shared memory object {key!r} has {status.st_size:,} bytes, the region ends at {end:,}"
         )
 
 

@@ -51,7 +51,7 @@ class Statistics:
         totals.success.add(seconds)
         totals.output.add(encoding)
         sums = dict.fromkeys(totals.parts, 0.0)
-        for stage in stages.found:
+        for stage in stages.measured:
             if part := _PARTS.get(stage.name):
                 sums[part] += stage.ended - stage.started
         for name, seconds_of_part in sums.items():

@@ -101,18 +101,18 @@ class InputData:
     def _unpack(self, data: memoryview) -> list[memoryview]:
         # A shape cannot cause more work than there is data.
         self.check_room(data)
-        found = []
+        elements = []
         position = 0
         for _ in range(self.count):
             if position + _LENGTH.size > len(data):
                 raise self._wrong_length(data)
             (length,) = _LENGTH.unpack_from(data, position)
             position += _LENGTH.size
-            found.append(data[position : position + length])
+            elements.append(data[position : position + length])
             position += length
         if position != len(data):
             raise self._wrong_length(data)
-        return found
+        return elements
 
     def _wrong_length(self, data: memoryview) -> MalformedRequest:
         return MalformedRequest(

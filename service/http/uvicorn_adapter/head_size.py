@@ -7,11 +7,11 @@ class HeadSize:
     """Counts the bytes of one request head after another.
 
     Args:
-        most: limit of request line, headers and trailers together.
+        limit: limit of request line, headers and trailers together.
     """
 
-    def __init__(self, most: int) -> None:
-        self.most = most
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
         self._size = 0
         self._buffered = 0
         self._is_silent = True
@@ -40,5 +40,5 @@ class HeadSize:
         self._check(self._buffered)
 
     def _check(self, size: int) -> None:
-        if size > self.most:
-            raise HeaderTooLarge(f"the request head exceeds {self.most:,} bytes: shorten the URL or the headers")
+        if size > self.limit:
+            raise HeaderTooLarge(f"the request head exceeds {self.limit:,} bytes: shorten the URL or the headers")

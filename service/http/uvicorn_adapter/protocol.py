@@ -50,8 +50,8 @@ class GateProtocol(HttpToolsProtocol):
     _is_half_closed = False
     _is_kept_by_body = False
 
-    def __init__(self, *given: Any, connections: Connections, max_header_bytes: int, **named: Any) -> None:
-        super().__init__(*given, **named)
+    def __init__(self, *arguments: Any, connections: Connections, max_header_bytes: int, **options: Any) -> None:
+        super().__init__(*arguments, **options)
         self._all = connections
         self._head_size = HeadSize(max_header_bytes)
 
@@ -122,7 +122,7 @@ class GateProtocol(HttpToolsProtocol):
 
     def _keep_unparsed(self) -> None:
         self.flow.pause_reading()
-        if not may_be_request(self._unparsed, self._parsed, self._head_size.most):
+        if not may_be_request(self._unparsed, self._parsed, self._head_size.limit):
             self.cycle.keep_alive = False
             self._unparsed = b""
 
@@ -134,11 +134,11 @@ class GateProtocol(HttpToolsProtocol):
                 return min(limit, start + self._length - self._seen)
         else:
             # In pieces of the size limit at most, so that a line without an end is detected within one piece.
-            limit = min(limit, start + self._head_size.most)
-        if (found := (self._tail + data[start : start + 3]).find(HEAD_END)) >= 0:
-            return start + found + len(HEAD_END) - len(self._tail)
-        found = data.find(HEAD_END, start, limit)
-        return limit if found < 0 else found + len(HEAD_END)
+            limit = min(limit, start + self._head_size.limit)
+        if (position := (self._tail + data[start : start + 3]).find(HEAD_END)) >= 0:
+            return start + position + len(HEAD_END) - len(self._tail)
+        position = data.find(HEAD_END, start, limit)
+        return limit if position < 0 else position + len(HEAD_END)
 
     def _parse(self, data: memoryview) -> None:
         self._head_size.begin_piece()

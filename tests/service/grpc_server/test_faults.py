@@ -33,7 +33,7 @@ from tests.support.servers import Running, running_service, wait_until
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
 EXHAUSTED = grpc.StatusCode.RESOURCE_EXHAUSTED
 BYTES = EDGE * EDGE * 3
-SERVED = ServedModel("glasses", "1", EDGE, ("glasses_probability", "decision"), 8)
+SERVED = ServedModel(name="glasses", version="1", size=EDGE, outputs=("glasses_probability", "decision"), max_images=8)
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +140,7 @@ def test_empty_files_without_number_are_refused_before_they_are_unpacked(caller:
         del request.raw_input_contents[:]
         request.inputs[0].contents.bytes_contents[:] = [b""] * 200_000
     message = encoded(request)
-    asked = partial(read_infer_request, served=SERVED, read_shared=lambda _: b"", noted=lambda _: None)
+    asked = partial(read_infer_request, model=SERVED, read_shared=lambda _: b"", note_names=lambda _: None)
     tracemalloc.start()
     try:
         with pytest.raises(BodyTooLarge, match="200,000 images in one request: 8 are allowed"):

@@ -3,7 +3,7 @@
 import pytest
 from prometheus_client import CollectorRegistry, Counter
 
-from service.metrics.drift import Window
+from service.metrics.drift import DecisionWindow
 from service.metrics.formats import write_metrics
 from service.metrics.reading import Reading
 
@@ -44,7 +44,7 @@ TEXT = "text/plain; version=0.0.4; charset=utf-8"
 def test_format_is_one_that_the_scraper_accepts(accept: str, chosen: str) -> None:
     registry = CollectorRegistry()
     Counter("lensgate_things", "Things", registry=registry).inc()
-    body, content_type = write_metrics(Reading.of(registry, Window("1", 0, (), ())), accept)
+    body, content_type = write_metrics(Reading.of(registry, DecisionWindow("1", 0, (), ())), accept)
     assert content_type == chosen
     assert body.endswith(b"# EOF\n") == (chosen == OPENMETRICS)
     assert b"lensgate_things_total 1.0" in body

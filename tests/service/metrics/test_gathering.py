@@ -33,7 +33,7 @@ def errors(gathering: Gathering) -> float:
 
 
 def answer(metrics: Metrics) -> Collected:
-    return Collected(3, [WorkerReading(2, is_alive=True, has_answered=True, data=metrics.read().encode())])
+    return Collected(3, [WorkerReading(number=2, is_alive=True, has_answered=True, data=metrics.read().encode())])
 
 
 def test_a_silent_parent_does_not_make_counters_decrease() -> None:

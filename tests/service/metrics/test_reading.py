@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from gate import Action, Band, Decision, Label, Reason
 from service.metrics.decisions import Metrics
-from service.metrics.drift import DRIFT_MINIMUM, Window
+from service.metrics.drift import DRIFT_MINIMUM, DecisionWindow
 from service.metrics.gathering import Gathering
 from service.metrics.merging import rule_of
 from service.metrics.reading import Reading
@@ -71,13 +71,13 @@ def test_a_histogram_over_another_band_is_left_out_and_versions_stay_apart() -> 
 
 def test_reject_ratio_and_drift_are_of_all_recent_decisions() -> None:
     half = DRIFT_MINIMUM // 2
-    one, other = Window("1", 10, [half, 0], [100, 100]), Window("1", 30, [half, 0], [100, 100])
+    one, other = DecisionWindow("1", 10, [half, 0], [100, 100]), DecisionWindow("1", 30, [half, 0], [100, 100])
     assert (one.drift().psi, other.drift().psi) == (None, None)
     both = one.plus(other)
     assert both.reject_ratio == 40 / DRIFT_MINIMUM
-    assert both.drift() == Window("1", 40, [2 * half, 0], [100, 100]).drift()
+    assert both.drift() == DecisionWindow("1", 40, [2 * half, 0], [100, 100]).drift()
     assert both.drift().psi is not None
-    assert one.plus(Window("2", 30, [half, 0], [100, 100])) is one
+    assert one.plus(DecisionWindow("2", 30, [half, 0], [100, 100])) is one
 
 
 def test_an_undefined_gauge_does_not_hide_a_known_one() -> None:

@@ -60,32 +60,32 @@ def test_latencies_are_of_the_last_steps_alone() -> None:
 
 
 def test_scores_of_a_version_that_served_from_the_start_are_all_its_own() -> None:
-    assert RecentScores().add(bins(7), of="a") == bins(7)
+    assert RecentScores().add(bins(7), model="a") == bins(7)
 
 
 def test_scores_look_back_on_the_last_thousand_and_at_most_one_look_more() -> None:
     recent = RecentScores()
     for total in range(0, 50 * SCORES, 100):
-        found = recent.add(bins(total), of="a")
+        found = recent.add(bins(total), model="a")
     assert sum(found) == SCORES
-    assert sum(recent.add(bins(50 * SCORES, 60), of="a")) == SCORES + 60
+    assert sum(recent.add(bins(50 * SCORES, 60), model="a")) == SCORES + 60
 
 
 def test_another_version_begins_with_no_scores() -> None:
     recent = RecentScores()
-    recent.add(bins(40), of="a")
-    assert recent.add(bins(40), of="b") == bins(0)
-    assert recent.add(bins(40, 3), of="b") == bins(0, 3)
+    recent.add(bins(40), model="a")
+    assert recent.add(bins(40), model="b") == bins(0)
+    assert recent.add(bins(40, 3), model="b") == bins(0, 3)
 
 
 def test_a_histogram_that_was_replaced_for_another_band_begins_at_nothing() -> None:
     recent = RecentScores()
-    recent.add(bins(40), of="a")
-    assert recent.add(bins(2), of="b") == bins(2)
+    recent.add(bins(40), model="a")
+    assert recent.add(bins(2), model="b") == bins(2)
 
 
 def test_a_look_without_new_scores_costs_no_memory() -> None:
     recent = RecentScores()
     for _ in range(100):
-        recent.add(bins(5), of="a")
-    assert recent.add(bins(5), of="a") == bins(5)
+        recent.add(bins(5), model="a")
+    assert recent.add(bins(5), model="a") == bins(5)

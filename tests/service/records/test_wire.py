@@ -116,7 +116,7 @@ def test_every_image_of_a_tensor_is_recorded(recording: Running) -> None:
 def test_large_pixels_are_copied_outside_the_event_loop(
     images: int, size: int, in_the_loop: bool, recording: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    recorder = recording.runtime.recorder
+    recorder = recording.runtime.followers.recorder
     assert recorder is not None
     record, threads = recorder.record, list[int]()
 

@@ -22,7 +22,7 @@ from service.metrics.decisions import Metrics
 from service.records.store import Store
 from service.review.metrics import ReviewMetrics
 from service.review.routes import make_review_routes
-from service.review.served import Served
+from service.review.served_version import ServedVersion
 from tests.support.servers import TIMEOUT, wait_until
 
 
@@ -36,7 +36,7 @@ class Site:
 
     def make_app(self, store: Store | None) -> ASGIApp:
         """The routes with the service's error handlers and telemetry."""
-        served = Served("1", Band(0.4, 0.6), 0.01)
+        served = ServedVersion("1", Band(0.4, 0.6), 0.01)
         app = FastAPI()
         metrics = ReviewMetrics(self.registry)
         app.include_router(make_review_routes(store, served=lambda: served, metrics=metrics, downloads=Downloads()))

@@ -16,17 +16,17 @@ from service.review.metrics import ReviewMetrics
 from service.review.queue import ReviewQueue
 from service.review.refresh import ReviewRefresh
 from service.review.reviewer import Reviewer
-from service.review.served import Served
+from service.review.served_version import ServedVersion
 from service.review.shadow_comparison import read_comparisons
 from tests.service.review.decisions import NOW, audited, decision, fill
 from tests.support.models import brightness_model
 from tests.support.servers import TIMEOUT
 
 ANNA = Reviewer("Anna")
-SERVED = Served("1", Band(0.4, 0.6), 0.01)
+SERVED = ServedVersion("1", Band(0.4, 0.6), 0.01)
 
 
-def audit(store: Store, served: Served = SERVED) -> Audit:
+def audit(store: Store, served: ServedVersion = SERVED) -> Audit:
     with store.begin() as connection:
         return read_audit(connection, served)
 
@@ -64,7 +64,7 @@ def test_what_was_deleted_before_it_was_judged_still_counts_as_drawn(store: Stor
     found = audit(store)
     assert (found.drawn, found.images, found.waiting, found.lost) == (8, 2, 6, 6)
     assert (found.least_possible, found.most_possible) == pytest.approx((1 / 8, 7 / 8))
-    assert audit(store, Served("0", SERVED.band, None)).lost == 2
+    assert audit(store, ServedVersion("0", SERVED.band, None)).lost == 2
 
 
 def test_a_skipped_audit_image_is_kept_for_other_reviewers(store: Store) -> None:
@@ -128,19 +128,19 @@ def test_discarded_images_and_other_versions_and_bands_are_excluded_from_the_aud
 def test_a_band_with_many_digits_is_found_again(store: Store) -> None:
     band = Band(0.1 + 0.2, 2 / 3)
     judge(store, "glasses", band_low=band.low, band_high=band.high)
-    assert audit(store, Served("1", band, None)).images == 1
+    assert audit(store, ServedVersion("1", band, None)).images == 1
 
 
 @pytest.mark.parametrize(
     ("served", "expected"),
     [
-        (Served.of(card(), Band()), None),
-        (Served.of(card(low=0.2, high=0.8, chosen_by="certified", target_risk=0.01), Band(0.2, 0.8)), 0.01),
-        (Served.of(card(low=0.2, high=0.8, chosen_by="certified", target_risk=0.01), Band(0.3, 0.8)), None),
+        (ServedVersion.of(card(), Band()), None),
+        (ServedVersion.of(card(low=0.2, high=0.8, chosen_by="certified", target_risk=0.01), Band(0.2, 0.8)), 0.01),
+        (ServedVersion.of(card(low=0.2, high=0.8, chosen_by="certified", target_risk=0.01), Band(0.3, 0.8)), None),
     ],
     ids=["the paper's band", "a certified band", "the operator's band instead of the certified one"],
 )
-def test_operator_band_has_no_certified_risk(served: Served, expected: float | None) -> None:
+def test_operator_band_has_no_certified_risk(served: ServedVersion, expected: float | None) -> None:
     assert served.certified_risk == expected
 
 
@@ -149,7 +149,7 @@ def test_each_label_has_a_certificate_of_its_own() -> None:
     sure = CardClass(certified=True, target_risk=0.01, accepted=400, errors=0, bound=0.0075, true_class=true_class)
     unsure = sure.model_copy(update={"certified": False, "bound": 0.05, "images_needed": 240})
     band = {"low": 0.2, "high": 0.8, "chosen_by": "certified", "confidence": 0.95}
-    served = Served.of(card(**band, classes={Label.GLASSES: unsure, Label.NO_GLASSES: sure}), Band(0.2, 0.8))
+    served = ServedVersion.of(card(**band, classes={Label.GLASSES: unsure, Label.NO_GLASSES: sure}), Band(0.2, 0.8))
     registry = CollectorRegistry()
     ReviewMetrics(registry).update_certificate(served)
 
@@ -160,7 +160,10 @@ def test_each_label_has_a_certificate_of_its_own() -> None:
     assert value("risk", "glasses") != value("risk", "glasses")
     assert value("bound", "glasses") == 0.05
     assert served.certified_risk is None
-    assert Served.of(card(**band, classes={Label.GLASSES: sure, Label.NO_GLASSES: sure}), Band(0.3, 0.8)).classes == {}
+    assert (
+        ServedVersion.of(card(**band, classes={Label.GLASSES: sure, Label.NO_GLASSES: sure}), Band(0.3, 0.8)).classes
+        == {}
+    )
 
 
 def test_the_metrics_show_what_was_counted(store: Store) -> None:
@@ -191,7 +194,7 @@ def test_refresh_continues_after_store_failures(store: Store) -> None:
     judge(store, "glasses")
     counted = asyncio.Event()
 
-    def served() -> Served:
+    def served() -> ServedVersion:
         # Asked at the beginning of each count: the first has ended when the third begins.
         asked.append(1)
         if len(asked) == 2:

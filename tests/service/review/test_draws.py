@@ -19,7 +19,7 @@ from service.review.metrics import ReviewMetrics
 from service.review.queue import ReviewQueue
 from service.review.refresh import ReviewRefresh
 from service.review.reviewer import Reviewer
-from service.review.served import Served
+from service.review.served_version import ServedVersion
 from tests.service.review.decisions import audited, fill
 
 ANNA = Reviewer("Anna")
@@ -32,7 +32,7 @@ CERTIFIED = CardClass(
     bound=0.0075,
     true_class=TrueClass(accepted=60, errors=1, bound=0.077),
 )
-SERVED = Served("1", Band(0.4, 0.6), RISK, dict.fromkeys(Label, CERTIFIED))
+SERVED = ServedVersion("1", Band(0.4, 0.6), RISK, dict.fromkeys(Label, CERTIFIED))
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def judge(store: Store, records: Iterable[str], verdict: str) -> None:
         ReviewQueue(store).judge(ANNA, record, Verdict(verdict))
 
 
-def audit(store: Store, served: Served = SERVED) -> Audit:
+def audit(store: Store, served: ServedVersion = SERVED) -> Audit:
     with store.begin() as connection:
         return read_audit(connection, served)
 
@@ -126,16 +126,16 @@ def test_the_evidence_uses_the_weights_of_the_draws(store: Store) -> None:
 
 def test_a_class_without_a_certificate_has_no_evidence(store: Store) -> None:
     judge(store, draw(store, ["glasses"] * 3), "no_glasses")
-    half = Served("1", SERVED.band, None, {Label.GLASSES: CERTIFIED})
+    half = ServedVersion("1", SERVED.band, None, {Label.GLASSES: CERTIFIED})
     found = audit(store, half)
     assert (found.evidence_above, found.classes[Label.NO_GLASSES].evidence_above) == (None, None)
     assert found.broken_promise == found.classes[Label.GLASSES].evidence_above == evidence([1, 1, 1])
-    assert audit(store, Served("1", SERVED.band, None)).broken_promise is None
+    assert audit(store, ServedVersion("1", SERVED.band, None)).broken_promise is None
 
 
 def test_a_new_version_or_band_starts_afresh(store: Store) -> None:
     judge(store, draw(store, ["glasses"] * 5), "no_glasses")
-    for served in (Served("2", SERVED.band, RISK), Served("1", Band(0.3, 0.6), RISK)):
+    for served in (ServedVersion("2", SERVED.band, RISK), ServedVersion("1", Band(0.3, 0.6), RISK)):
         assert audit(store, served).evidence_above == evidence([])
 
 

@@ -21,14 +21,14 @@ from service.records.store import Store
 from service.records.tables import verdicts
 from service.review.draws import Draws
 from service.review.recertify import ClassRecertificate, Recertificate, candidates, certify_label, recertify
-from service.review.served import Served
+from service.review.served_version import ServedVersion
 from service.settings import Settings
 from tests.service.review.decisions import audited, fill
 from tests.support.images import encode, flat
 from tests.support.models import brightness_model, write_model
 from tests.support.servers import running_service
 
-SERVED = Served("1", Band(0.4, 0.6), None)
+SERVED = ServedVersion("1", Band(0.4, 0.6), None)
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def judge(store: Store, count: int, *, errors: int = 0, **changes: Any) -> None:
         connection.execute(insert(verdicts), rows)
 
 
-def found(store: Store, served: Served = SERVED, **terms: Any) -> Recertificate:
+def found(store: Store, served: ServedVersion = SERVED, **terms: Any) -> Recertificate:
     with store.begin() as connection:
         return recertify(connection, served, **terms)
 
@@ -145,7 +145,7 @@ def test_each_source_is_certified_by_its_own_images(store: Store) -> None:
 def test_the_target_is_that_of_the_card_unless_given(store: Store) -> None:
     judge(store, 600, probability=0.98)
     assert glasses(store).target_risk == 0.01
-    assert found(store, Served("1", Band(0.4, 0.6), 0.05)).classes[Label.GLASSES].target_risk == 0.05
+    assert found(store, ServedVersion("1", Band(0.4, 0.6), 0.05)).classes[Label.GLASSES].target_risk == 0.05
     assert glasses(store, target_risk=0.02, confidence=0.99).target_risk == 0.02
 
 
@@ -273,7 +273,7 @@ def test_figures_of_another_band_are_left_out_of_the_exported_card(store: Store)
     }
     judge(store, 600, probability=0.98)
     with store.begin() as connection:
-        served = Served.of(brightness_model(**card).card, Band())
+        served = ServedVersion.of(brightness_model(**card).card, Band())
         found = recertify(connection, served)
     exported = with_band(brightness_model(**card), found, served, version="2", command="-").card
     assert exported.metrics["test"] == metrics.model_copy(update={"coverage": None, "selective_accuracy": None})

@@ -13,11 +13,11 @@ from service.review.queue import ReviewQueue
 from service.review.review_kind import ReviewKind
 from service.review.reviewer import Reviewer
 from service.review.second_reading import AGREEMENTS_READ
-from service.review.served import Served
+from service.review.served_version import ServedVersion
 from tests.service.review.decisions import audited, decision, fill
 
 ANNA, BELA, CLEO, ADMIN = Reviewer("Anna"), Reviewer("Béla"), Reviewer("Cleo"), Reviewer("boss", is_admin=True)
-SERVED = Served("1", Band(0.4, 0.6), 0.01)
+SERVED = ServedVersion("1", Band(0.4, 0.6), 0.01)
 READ_AGAIN, NOT_AGAIN = "0" * 22 + "{:02}" + "35", "0" * 22 + "{:02}" + "36"
 """Records in and outside of the tenth."""
 

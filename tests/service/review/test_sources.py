@@ -19,7 +19,7 @@ from service.metrics.sources import SourceMetrics
 from service.records.store import Store
 from service.records.tables import decisions
 from service.review import sources
-from service.review.served import Served
+from service.review.served_version import ServedVersion
 from service.review.source_watch import SourceWatch
 from service.review.sources import SourceQuery, SourceReport, read_sources
 from tests.support.servers import Running, running_service
@@ -27,7 +27,7 @@ from tests.support.servers import Running, running_service
 from .decisions import decision
 
 NOW = datetime.now(UTC)
-SERVED = Served("1", Band(0.4, 0.6), None)
+SERVED = ServedVersion("1", Band(0.4, 0.6), None)
 
 
 def rows(source: str | None, images: int, *, contradicted: int = 0, **changes: Any) -> Iterator[dict[str, Any]]:

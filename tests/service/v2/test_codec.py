@@ -19,8 +19,12 @@ from service.api.v2.response import encode_answer
 from service.errors import BodyTooLarge, MalformedRequest, ServiceError
 from service.inference.request_context import ImageDecision
 
-MODEL = ServedModel("glasses", "2", 4, ("glasses_probability", "novelty", "decision", "reason"), 8)
-PLAIN = ServedModel("glasses", "1", 4, ("glasses_probability", "decision", "reason"), 8)
+MODEL = ServedModel(
+    name="glasses", version="2", size=4, outputs=("glasses_probability", "novelty", "decision", "reason"), max_images=8
+)
+PLAIN = ServedModel(
+    name="glasses", version="1", size=4, outputs=("glasses_probability", "decision", "reason"), max_images=8
+)
 
 
 def no_shared_memory(_: SharedMemoryRange) -> bytes:
@@ -32,12 +36,12 @@ def parse(
     binary: bytes = b"",
     *,
     header_length: int | None = None,
-    served: ServedModel = MODEL,
+    model: ServedModel = MODEL,
     read_shared: Callable[[SharedMemoryRange], bytes] = no_shared_memory,
 ) -> InferenceRequest:
     text = head if isinstance(head, bytes) else orjson.dumps(head)
     length = len(text) if header_length is None and binary else header_length
-    return parse_request(bytearray(text + binary), length, served=served, read_shared=read_shared)
+    return parse_request(bytearray(text + binary), length, model=model, read_shared=read_shared)
 
 
 def image(count: int = 1, edge: int = 4, **changes: Any) -> dict[str, Any]:
@@ -70,16 +74,16 @@ PIXELS = bytes(range(96))
 
 @pytest.mark.parametrize("edge", [64, 192])
 def test_a_size_the_model_cannot_use_is_told_the_sizes_it_can(edge: int) -> None:
-    larger = ServedModel("glasses", "3", 128, MODEL.outputs, 8)
+    larger = ServedModel(name="glasses", version="3", size=128, outputs=MODEL.outputs, max_images=8)
     with pytest.raises(MalformedRequest, match=r"multiple of the model's 128 \(128, 256, 384, ...\), not \[1, "):
-        parse({"inputs": [image(1, edge)]}, bytes(edge * edge * 3), served=larger)
-    assert parse({"inputs": [image(1, 256)]}, bytes(256 * 256 * 3), served=larger).count == 1
+        parse({"inputs": [image(1, edge)]}, bytes(edge * edge * 3), model=larger)
+    assert parse({"inputs": [image(1, 256)]}, bytes(256 * 256 * 3), model=larger).count == 1
 
 
 def test_binary_pixels_are_a_view_of_the_body() -> None:
     head = orjson.dumps({"inputs": [image(2)]})
     body = bytearray(head + PIXELS)
-    asked = parse_request(body, len(head), served=MODEL, read_shared=no_shared_memory)
+    asked = parse_request(body, len(head), model=MODEL, read_shared=no_shared_memory)
     assert asked.pixels is not None
     assert asked.pixels.shape == (2, 4, 4, 3)
     assert asked.pixels.tobytes() == PIXELS
@@ -292,7 +296,7 @@ def test_novelty_is_an_output_of_models_that_have_it() -> None:
     head = {"inputs": [image(2)], "outputs": [{"name": "novelty"}]}
     assert parse(head, PIXELS).outputs[0].name == "novelty"
     with pytest.raises(MalformedRequest, match="glasses_probability, decision, reason"):
-        parse(head, PIXELS, served=PLAIN)
+        parse(head, PIXELS, model=PLAIN)
 
 
 def test_images_beyond_the_limit_are_body_too_large() -> None:
@@ -315,7 +319,7 @@ def answers(count: int = 2) -> list[ImageDecision]:
 
 def test_an_answer_is_json_unless_it_is_asked_for_otherwise() -> None:
     asked = parse({"id": "a", "inputs": [image(2)]}, PIXELS)
-    answer = encode_answer(asked, answers(), served=MODEL)
+    answer = encode_answer(asked, answers(), model=MODEL)
     assert answer.header_length is None
     assert orjson.loads(answer.body) == {
         "model_name": "glasses",
@@ -337,7 +341,7 @@ def test_binary_outputs_follow_the_json_in_order() -> None:
         {"name": "glasses_probability", "parameters": {"binary_data": True}},
     ]
     asked = parse({"inputs": [image(2)], "outputs": outputs}, PIXELS)
-    answer = encode_answer(asked, answers(), served=MODEL)
+    answer = encode_answer(asked, answers(), model=MODEL)
     head = orjson.loads(answer.body[: answer.header_length])
     assert [output.get("parameters") for output in head["outputs"]] == [
         {"binary_data_size": 28},
@@ -350,11 +354,11 @@ def test_binary_outputs_follow_the_json_in_order() -> None:
 def test_an_output_goes_to_shared_memory_if_it_fits() -> None:
     part = {"shared_memory_region": "r", "shared_memory_byte_size": 8, "shared_memory_offset": 4}
     asked = parse({"inputs": [image(2)], "outputs": [{"name": "novelty", "parameters": part}]}, PIXELS)
-    answer = encode_answer(asked, answers(), served=MODEL)
+    answer = encode_answer(asked, answers(), model=MODEL)
     assert answer.shared == [(SharedMemoryRange("r", 4, 8), struct.pack("<2f", -1.5, -1.5))]
     assert orjson.loads(answer.body)["outputs"][0]["parameters"] == part
     with pytest.raises(MalformedRequest, match="12 bytes"):
-        encode_answer(asked, answers(3), served=MODEL)
+        encode_answer(asked, answers(3), model=MODEL)
 
 
 JSON = st.recursive(
@@ -417,7 +421,7 @@ def test_a_request_with_one_byte_changed_is_a_request_or_a_fault(data: st.DataOb
     position = data.draw(st.integers(0, len(body) - 1))
     body[position] = data.draw(st.integers(0, 255))
     try:
-        parse_request(body, len(text), served=MODEL, read_shared=no_shared_memory)
+        parse_request(body, len(text), model=MODEL, read_shared=no_shared_memory)
     except ServiceError as error:
         assert error.status in (400, 413)
 

@@ -13,14 +13,16 @@ from gate import Label
 from service.api.v2.request import InferenceRequest, ServedModel, parse_request
 from service.errors import MalformedRequest
 
-MODEL = ServedModel("glasses", "1", 4, ("glasses_probability", "decision", "reason"), 8)
+MODEL = ServedModel(
+    name="glasses", version="1", size=4, outputs=("glasses_probability", "decision", "reason"), max_images=8
+)
 PIXELS = np.zeros((1, 4, 4, 3), np.uint8).tobytes()
 IMAGE = {"name": "image", "datatype": "UINT8", "shape": [1, 4, 4, 3], "parameters": {"binary_data_size": 48}}
 
 
 def parse(head: "dict[str, Any] | bytes", **options: Any) -> InferenceRequest:
     text = head if isinstance(head, bytes) else orjson.dumps(head)
-    return parse_request(text + PIXELS, len(text), served=MODEL, read_shared=lambda _: b"", **options)
+    return parse_request(text + PIXELS, len(text), model=MODEL, read_shared=lambda _: b"", **options)
 
 
 def order(**changes: Any) -> dict[str, Any]:
@@ -172,14 +174,14 @@ def test_an_id_may_be_any_name(identity: str) -> None:
 def test_the_names_are_noted_before_anything_is_found_at_fault(given: dict[str, Any], names: dict[str, str]) -> None:
     noted: list[dict[str, str]] = []
     with pytest.raises(MalformedRequest):
-        parse({**given, "inputs": 7, "outputs": [7]}, noted=noted.append)
+        parse({**given, "inputs": 7, "outputs": [7]}, note_names=noted.append)
     assert noted == [names]
 
 
 def test_a_repeated_head_is_answered_and_noted_like_the_first_one() -> None:
     given = {"id": "face-7", "inputs": [IMAGE], "parameters": {"source": "run-3", "expected": "glasses"}}
     noted: list[dict[str, Any]] = []
-    first, second = (parse(given, noted=noted.append) for _ in range(2))
+    first, second = (parse(given, note_names=noted.append) for _ in range(2))
     assert noted == [{"id": "face-7", "source": "run-3"}] * 2
     assert second.expected == first.expected == [Label.GLASSES]
     assert (second.identity, second.source, second.outputs) == (first.identity, first.source, first.outputs)
@@ -192,7 +194,7 @@ def test_a_repeated_head_at_fault_is_refused_in_the_same_words_and_noted_each_ti
     texts = []
     for _ in range(2):
         with pytest.raises(MalformedRequest) as refused:
-            parse({"id": "face-7", "inputs": [IMAGE], "expects": "glasses"}, noted=noted.append)
+            parse({"id": "face-7", "inputs": [IMAGE], "expects": "glasses"}, note_names=noted.append)
         texts.append(refused.value.detail)
     assert texts[0] == texts[1]
     assert "expects" in texts[0]

@@ -3,10 +3,10 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bulk.sources.cut import Cut
+from bulk.sources.chunking import Chunking
 from common.storage import StoredFile
 
-SMALL = Cut(least=4, period=4, most=16)
+SMALL = Chunking(least=4, period=4, most=16)
 
 
 def files(numbers: list[int]) -> list[StoredFile]:
@@ -29,14 +29,14 @@ def test_every_file_is_in_one_unit_and_units_keep_the_limits(found: list[int]) -
 @given(st.integers(0, 999_999), st.integers(0, 1_000))
 def test_a_new_file_changes_the_units_around_it_only(added: int, start: int) -> None:
     before = list(range(start, start + 200_000, 97))
-    old = set(Cut().groups(files(before), "faces"))
-    new = set(Cut().groups(files(sorted({*before, added})), "faces"))
+    old = set(Chunking().groups(files(before), "faces"))
+    new = set(Chunking().groups(files(sorted({*before, added})), "faces"))
     assert len(old) >= 4
     assert len(new - old) <= 3
 
 
 def test_files_appended_at_the_end_change_the_last_unit_only() -> None:
-    before = list(Cut().groups(files(list(range(5_000))), "faces"))
-    after = list(Cut().groups(files(list(range(9_000))), "faces"))
+    before = list(Chunking().groups(files(list(range(5_000))), "faces"))
+    after = list(Chunking().groups(files(list(range(9_000))), "faces"))
     assert after[: len(before) - 1] == before[:-1]
     assert 128 <= 9_000 / len(after) <= 400

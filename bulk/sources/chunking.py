@@ -8,7 +8,7 @@ from common.storage import StoredFile
 
 
 @dataclass(frozen=True, slots=True)
-class Cut:
+class Chunking:
     """A unit begins at a file whose hashed name is a multiple of `period`, and has `least` to `most` files."""
 
     least: int = 128

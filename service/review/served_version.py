@@ -10,7 +10,7 @@ from gate.card import CardClass
 
 
 @dataclass(frozen=True, slots=True)
-class Served:
+class ServedVersion:
     """The served version, and the promises of its card, which hold for exactly its own band.
 
     `certified_risk` bounds the errors among all accepted images, if the card certifies that; `classes` holds the
@@ -23,7 +23,7 @@ class Served:
     classes: Mapping[Label, CardClass] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, card: Card, band: Band) -> "Served":
+    def of(cls, card: Card, band: Band) -> "ServedVersion":
         """Make it from a card and the band in use. A band set by the operator is not certified."""
         if not card.band.is_kept_by(band):
             return cls(card.version, band, None)
@@ -31,13 +31,13 @@ class Served:
 
     def promised(self, label: Label) -> float | None:
         """Return the certified risk among the images accepted with the label; None without a certificate."""
-        one = self.classes.get(label)
-        return one.target_risk if one and one.certified else None
+        certificate = self.classes.get(label)
+        return certificate.target_risk if certificate and certificate.certified else None
 
     def target(self, label: Label) -> float | None:
         """Return the risk that the card aims at for the label, certified or not; None if it has none."""
-        one = self.classes.get(label)
-        return one.target_risk if one else self.certified_risk
+        certificate = self.classes.get(label)
+        return certificate.target_risk if certificate else self.certified_risk
 
     def conditions(self, table: Table) -> Iterator[ColumnElement[bool]]:
         """Yield the SQL conditions for rows of this version and band."""

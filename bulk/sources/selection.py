@@ -4,13 +4,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from bulk.errors import NotAFile, RowError, UnreadableFolder
-from bulk.sources.files import Files
+from bulk.sources.files import SourceFiles
 from bulk.sources.ignored import Ignored
 from bulk.sources.sample import Sample, failing
 from bulk.work_unit import SourceKind, WorkUnit, slot_name
 from common.storage import FileStore, StoredFile
 from common.storage.types import EntryFault
-from common.webdataset import distinct
+from common.webdataset import distinct_path
 
 # Rows of one unit of faults.
 _MAX_ROWS = 512
@@ -18,14 +18,14 @@ _ERRORS: dict[EntryFault, type[RowError]] = {"unreadable_folder": UnreadableFold
 
 
 @dataclass(slots=True)
-class Wanted:
+class SelectedFiles:
     """The files of a `kind`, by their `endings`; with `is_forced` a single file of SRC, whatever its suffix.
 
     Iterating counts other files in `ignored` and collects unreadable entries in `faults`. So it counts the files of a
     folder that `is_output`, which a link in SRC may lead to: the run wrote them.
     """
 
-    files: Files
+    files: SourceFiles
     kind: SourceKind
     endings: tuple[str, ...]
     ignored: Ignored
@@ -85,7 +85,8 @@ def fault_units(faults: list[StoredFile], kind: SourceKind, source: str, root: s
     for number, start in enumerate(range(0, len(faults), _MAX_ROWS)):
         slot = slot_name(kind, f"unreadable-{number:04d}", source, "unreadable", str(number))
         files = tuple(faults[start : start + _MAX_ROWS])
-        yield WorkUnit(kind, source, root, slot, files, images=len(files) if kind != "webdataset" else 0)
+        rows = len(files) if kind != "webdataset" else 0
+        yield WorkUnit(kind=kind, source=source, root=root, slot=slot, files=files, images=rows)
 
 
 def read_faults(unit: WorkUnit, store: FileStore) -> Iterator[Sample]:
@@ -95,4 +96,4 @@ def read_faults(unit: WorkUnit, store: FileStore) -> Iterator[Sample]:
         folder = store.name(file.path).rpartition("/")[0] or "/"
         if file.fault is not None:
             name += "/" if file.fault == "unreadable_folder" else ""
-            yield Sample(distinct(name), folder, failing(_ERRORS[file.fault](file.detail)))
+            yield Sample(distinct_path(name), folder, failing(_ERRORS[file.fault](file.detail)))
