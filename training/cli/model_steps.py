@@ -17,7 +17,7 @@ from training.errors import RecordsError
 
 if TYPE_CHECKING:
     from training.data.records import Manifest
-    from training.evaluation.certify import Promise
+    from training.evaluation.certificate import Promise
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class GuaranteeOptions:
 
     def promise(self) -> "Promise":
         """Return the promise; a class without a target of its own has the common one."""
-        from training.evaluation.certify import Promise
+        from training.evaluation.certificate import Promise
 
         own = {Label.GLASSES: self.target_risk_glasses, Label.NO_GLASSES: self.target_risk_no_glasses}
         risks = {label: self.target_risk if risk is None else risk for label, risk in own.items()}

@@ -2,7 +2,7 @@
 
 from common.terminal import percent_exact, percent_up
 from gate import Label
-from training.evaluation.certify import Certificate, ClassCertificate
+from training.evaluation.certificate import Certificate, ClassCertificate
 
 CROSS_FITTED = (
     "The images were scored by {folds} networks of one recipe, each trained without the images that it scores; the "

@@ -27,8 +27,8 @@ from training.data.image_table import ImageRow
 from training.data.records import Records, load_records, read_rows
 from training.data.resplit import write_split
 from training.evaluation.calibrate import Bools, Floats
-from training.evaluation.certify import SIGNS
 from training.evaluation.novelty import NoveltyFindings, familiar, fit_head, score_novelty, set_threshold
+from training.evaluation.raw_band import SIGNS
 from training.model.checkpoint import TrainingState
 from training.model.preset import Preset
 from training.model.train import NETWORK_FILE, FittedModel, fit_network, predict_logits

@@ -17,7 +17,9 @@ from training.data.dataset import Split
 from training.data.records import Manifest, load_records
 from training.errors import RecordsError
 from training.evaluation.calibrate import CalibrationFindings, Finding, calibrate
-from training.evaluation.certify import Certificate, ClassCertificate, Promise, certify, propose_edges, up_to
+from training.evaluation.candidate_edges import propose_edges, up_to
+from training.evaluation.certificate import Certificate, ClassCertificate, Promise
+from training.evaluation.certify import certify
 from training.evaluation.class_shares import SHARES, ShareRisk, risks_at_shares
 from training.evaluation.cross_fit import HeldOut, cross_fit, pool, score_held_out
 from training.evaluation.novelty import (

@@ -2,8 +2,8 @@
 
 from common.terminal import percent_exact
 from gate import Label
+from training.evaluation.certificate import Certificate, TestedEdge
 from training.evaluation.certificate_text import describe, describe_true_class
-from training.evaluation.certify import Certificate, TestedEdge
 from training.evaluation.class_shares import ShareRisk
 from training.evaluation.raw_band import RawBand, probability_band
 from training.evaluation.selective_risk import SelectiveRisk

@@ -4,7 +4,7 @@ import numpy as np
 
 from gate import Band, Reason
 from training.evaluation.calibrate import exact_interval
-from training.evaluation.certify import Certificate
+from training.evaluation.certificate import Certificate
 from training.evaluation.raw_band import RawBand
 from training.evaluation.selective_risk import SelectiveRisk, risk_coverage, selective_risk
 from training.figures import CurvePoint, ImageGroup, risk_coverage_chart
