@@ -41,13 +41,12 @@ def certify(
     images: int | None = None,
     folds: int = 1,
 ) -> Certificate:
-    """Find for each label the edge nearest to 0 whose risk is certified to be at most the target risk.
+    """Find for each label the edge nearest to 0 whose risk is certified to be at most the one of `promise`.
 
     Args:
         logits: raw, `[N]`, of calibration images not used for training or proposing, without unfamiliar ones.
         labels: `[N]` of 0 and 1.
         edges: candidates of each label, each nearer to 0 than the one before.
-        promise: see `Promise`.
         fallback: the paper's band.
         images: calibration images with unfamiliar ones; by default `N`.
         folds: number of networks that scored the images.
