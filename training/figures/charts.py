@@ -31,6 +31,7 @@ from training.figures.style import (
     TICKS,
     WIDTH,
     axis_title,
+    reach_of,
     styled,
 )
 
@@ -82,10 +83,8 @@ def interval_chart(
     figure = Figure((WIDTH, 1.3 + 0.36 * len(models)), layout="constrained")
     axes = figure.subplots()
     rows = range(len(models))
-    values = np.array([one.value for one in models.values()])
-    reach = [(one.value - one.low, one.high - one.value) for one in models.values()]
-    spread = np.clip(np.array(reach).T, 0, None)
-    axes.errorbar(values, rows, xerr=spread, fmt="o", color=NO_GLASSES, ecolor=MUTED, capsize=3, elinewidth=1.4)
+    values, reach = [each.value for each in models.values()], reach_of(list(models.values()))
+    axes.errorbar(values, rows, xerr=reach, fmt="o", color=NO_GLASSES, ecolor=MUTED, capsize=3, elinewidth=1.4)
     if baseline is not None:
         axes.axvline(baseline, color=GLASSES, linestyle=(0, (4, 3)), linewidth=1, label="majority label")
         _legend(figure, axes)
@@ -105,10 +104,9 @@ def reliability_diagram(title: str, bins: Sequence[ReliabilityBin]) -> Figure:
     figure = Figure((WIDTH, 4.5), layout="constrained")
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], color=GOOD, linewidth=1.2, linestyle=(0, (4, 3)), label="perfect calibration")
-    said = [one.mean_probability for one in bins]
-    seen = np.array([one.observed.value for one in bins])
-    low, high = ([getattr(one.observed, end) for one in bins] for end in ("low", "high"))
-    reach = np.clip([seen - low, high - seen], 0, None)
+    said = [each.mean_probability for each in bins]
+    observed = [each.observed for each in bins]
+    seen, reach = [share.value for share in observed], reach_of(observed)
     name = "images of a bin, with interval"
     axes.errorbar(said, seen, yerr=reach, fmt="o", color=NO_GLASSES, capsize=2.5, elinewidth=1.1, label=name)
     axes.set(title=title, xlabel="predicted probability of glasses", ylabel="observed share of glasses")
