@@ -112,7 +112,8 @@ def reach_of(intervals: Sequence[Interval]) -> NDArray[np.float64]:
     """Return how far each interval reaches below and above its value, `[2, N]`, as error bars take it."""
     below = [each.value - each.low for each in intervals]
     above = [each.high - each.value for each in intervals]
-    return np.clip(np.array([below, above]), 0, None)
+    reach: NDArray[np.float64] = np.clip([below, above], 0.0, None)
+    return reach
 
 
 def as_svg(figure: Figure, name: str) -> str:
