@@ -201,14 +201,7 @@ def train_network(
     steps = max(1, len(train) // preset.batch_size)
     with _devices(min(preset.batch_size, len(train))):
         network = build_network(preset)
-        model = training_model(network)
-        model.compile(
-            optimizer=keras.optimizers.Adam(_rate(preset, steps)),
-            # One loss per image. Keras cannot weight a mean over the batch by the number of images on each device.
-            loss=logit_loss,
-            metrics=[keras.metrics.MeanMetricWrapper(logit_accuracy, name="accuracy")],
-        )
-        model.optimizer.build(model.trainable_variables)
+        model = _compiled(network, preset, steps)
         progress = TrainingProgress(preset, TrainingState(state, key=key), title=title)
         first = progress.resume(model)
         if first < preset.epochs and not progress.stopped:
@@ -224,6 +217,19 @@ def train_network(
             )
     progress.restore_best(model)
     return TrainedNetwork(network, progress.history)
+
+
+def _compiled(network: keras.Model, preset: Preset, steps: int) -> keras.Model:
+    """Return the training model of a network with optimizer and loss; an epoch has `steps` batches."""
+    model = training_model(network)
+    model.compile(
+        optimizer=keras.optimizers.Adam(_rate(preset, steps)),
+        # One loss per image. Keras cannot weight a mean over the batch by the number of images on each device.
+        loss=logit_loss,
+        metrics=[keras.metrics.MeanMetricWrapper(logit_accuracy, name="accuracy")],
+    )
+    model.optimizer.build(model.trainable_variables)
+    return model
 
 
 def set_seed(seed: int) -> None:
