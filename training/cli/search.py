@@ -195,11 +195,13 @@ def _print_study(study: "StudyResult") -> None:
 
 
 def _print_differences(study: "StudyResult") -> None:
-    real = [one for one in study.differences if one.real]
-    for one in real:
-        low, high = (one.first, one.second) if one.mean > 0 else (one.second, one.first)
-        say(f"significant: {one.metric} is {abs(one.mean):.4f} higher with {high} than with {low} ({p_value(one.p)})")
-    if any(one.runs > 1 for one in study.summaries):
+    real = [difference for difference in study.differences if difference.real]
+    for each in real:
+        low, high = each.ordered
+        say(
+            f"significant: {each.metric} is {abs(each.mean):.4f} higher with {high} than with {low} ({p_value(each.p)})"
+        )
+    if any(summary.runs > 1 for summary in study.summaries):
         others = "No other difference" if real else "No difference"
         say(f"{others} is significant (t test paired by seed, Holm's correction).")
     else:
@@ -223,7 +225,7 @@ def _print_comparison(comparison: "Comparison") -> None:
         )
 
 
-def _shown(one: "Interval | SeedMean", *, sign: str = "") -> str:
-    if one.low is None or one.high is None:
-        return f"{one.value:{sign}.4f}"
-    return f"{one.value:{sign}.4f} [{one.low:{sign}.4f}, {one.high:{sign}.4f}]"
+def _shown(metric: "Interval | SeedMean", *, sign: str = "") -> str:
+    if metric.low is None or metric.high is None:
+        return f"{metric.value:{sign}.4f}"
+    return f"{metric.value:{sign}.4f} [{metric.low:{sign}.4f}, {metric.high:{sign}.4f}]"

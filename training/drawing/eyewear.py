@@ -195,7 +195,7 @@ def _draw_shadow(
 
 
 def _draw_glare(canvas: Canvas, glasses: GlassesShape, *, within: Image.Image, rng: np.random.Generator) -> None:
-    """The sky in dark lenses, a slanting band of window light in all."""
+    """Draw the sky in dark lenses, and a slanting streak of window light in all."""
     slant, start = float(rng.uniform(0.25, 0.6)), float(rng.uniform(-0.35, 0.1))
     wide = float(rng.uniform(0.08, 0.3))
     for side in (-0.5, 0.5):
@@ -203,8 +203,8 @@ def _draw_glare(canvas: Canvas, glasses: GlassesShape, *, within: Image.Image, r
             sky = points((side - 0.6, -0.6), (side + 0.6, -0.6), (side + 0.6, -0.12), (side - 0.6, -0.05))
             canvas.fill(sky, mix(glasses.lens, WHITE, 0.55), opacity=0.45 * glasses.glare, blur=0.08, within=within)
         left = side + start
-        band = points((left, 0.5), (left + wide, 0.5), (left + wide + slant, -0.5), (left + slant, -0.5))
-        canvas.fill(band, WHITE, opacity=glasses.glare, blur=0.02, within=within)
+        streak = points((left, 0.5), (left + wide, 0.5), (left + wide + slant, -0.5), (left + slant, -0.5))
+        canvas.fill(streak, WHITE, opacity=glasses.glare, blur=0.02, within=within)
 
 
 def _draw_bridge(canvas: Canvas, glasses: GlassesShape) -> None:

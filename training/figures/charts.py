@@ -117,12 +117,12 @@ def reliability_diagram(title: str, bins: Sequence[ReliabilityBin]) -> Figure:
 
 @styled
 def risk_coverage_chart(
-    split: str, found: RiskCoverage, marks: Sequence[CurvePoint], *, target: float | None = None
+    split: str, risk_curve: RiskCoverage, marks: Sequence[CurvePoint], *, target: float | None = None
 ) -> Figure:
     """Plot the error among the accepted by the share accepted on a split, with named bands and the targeted risk."""
     figure = Figure((WIDTH, 3.9), layout="constrained")
     axes = figure.subplots()
-    axes.step(found.coverage, found.risk, where="pre", color=NO_GLASSES, label="every symmetric band")
+    axes.step(risk_curve.coverage, risk_curve.risk, where="pre", color=NO_GLASSES, label="every symmetric band")
     # Hollow and larger, because bands may accept the same images.
     looks = (("o", GLASSES, 7, GLASSES), ("s", INK, 11, "none"), ("D", GOOD, 14, "none"), ("^", SPARE, 17, "none"))
     for mark, (shape, colour, size, fill) in zip(marks, looks, strict=False):
@@ -131,10 +131,10 @@ def risk_coverage_chart(
         axes.axhline(
             target, color=GLASSES, linewidth=1, linestyle=(0, (4, 3)), label=f"target: at most {100 * target:g} %"
         )
-    top = max([*found.risk, *(mark.bound or mark.risk for mark in marks), target or 0.0])
+    top = max([*risk_curve.risk, *(mark.bound or mark.risk for mark in marks), target or 0.0])
     axes.set(title=f"Risk by coverage, {split}")
     axes.set(xlabel="coverage (share accepted)", ylabel="risk (share of wrong labels)")
-    axes.set(xlim=(_leftmost(found, marks), 1.003), ylim=(0, max(1.15 * top, 0.01)))
+    axes.set(xlim=(_leftmost(risk_curve, marks), 1.003), ylim=(0, max(1.15 * top, 0.01)))
     axes.xaxis.set_major_locator(MaxNLocator(**TICKS))
     axes.xaxis.set_major_formatter(_percent)
     axes.yaxis.set_major_formatter(_percent)
@@ -230,9 +230,9 @@ def _mark(axes: Axes, mark: CurvePoint, colour: str, **look: Any) -> None:
         axes.plot([mark.coverage], [mark.bound], "_", color=colour, markersize=12, markeredgewidth=2, label=label)
 
 
-def _leftmost(found: RiskCoverage, marks: Sequence[CurvePoint]) -> float:
+def _leftmost(risk_curve: RiskCoverage, marks: Sequence[CurvePoint]) -> float:
     """Choose the left end of the axis: below the coverage of every point and before most errors."""
-    first = [found.coverage[int(np.flatnonzero(found.risk)[0])]] if any(found.risk) else []
+    first = [risk_curve.coverage[int(np.flatnonzero(risk_curve.risk)[0])]] if any(risk_curve.risk) else []
     return max(0.0, min([0.8, *first, *(mark.coverage for mark in marks)]) - 0.05)
 
 

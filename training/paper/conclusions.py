@@ -156,14 +156,14 @@ def _verdict(series: Series) -> str:
         return f"only {series.summaries[0].value} is finished"
     if seeds < 2:
         return "one seed, so that differences cannot be tested"
-    real = [one for one in series.differences if one.real]
+    real = [difference for difference in series.differences if difference.real]
     if not real:
         return f"no difference is significant ({seeds} seeds)"
     texts = []
-    for one in real:
-        low, high = (one.first, one.second) if one.mean > 0 else (one.second, one.first)
-        metric = one.metric.replace("_", " ")
-        texts.append(f"{metric} is {abs(one.mean):.3f} higher with {high} than with {low} ({p_value(one.p)})")
+    for each in real:
+        low, high = each.ordered
+        metric = each.metric.replace("_", " ")
+        texts.append(f"{metric} is {abs(each.mean):.3f} higher with {high} than with {low} ({p_value(each.p)})")
     return f"{'; '.join(texts)} ({seeds} seeds); no other difference is significant"
 
 

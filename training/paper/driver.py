@@ -106,12 +106,12 @@ class PaperRun:
         found.write(kept)
         return found
 
-    def _is_same(self, found: PaperResults, prepared: str) -> bool:
+    def _is_same(self, results: PaperResults, prepared: str) -> bool:
         return (
-            found.prepared == prepared
-            and (found.plan.seed, found.plan.share) == (self.plan.seed, self.plan.share)
-            and _presets(found.settings) == _presets(_settings())
-            and all(found.tools.get(one.__name__) == one.__version__ for one in _TOOLS)
+            results.prepared == prepared
+            and (results.plan.seed, results.plan.share) == (self.plan.seed, self.plan.share)
+            and _presets(results.settings) == _presets(_settings())
+            and all(results.tools.get(one.__name__) == one.__version__ for one in _TOOLS)
         )
 
     def _refuse_other_data(self, prepared: str) -> None:

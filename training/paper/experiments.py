@@ -201,19 +201,19 @@ def _seeds(runs: Sequence[StudyRun]) -> int:
     return len({run.seed for run in runs})
 
 
-def _longer(found: list[StudyRun], earlier: list[StudyRun]) -> list[StudyRun]:
+def _longer(own: list[StudyRun], earlier: list[StudyRun]) -> list[StudyRun]:
     """Return the series with more seeds: a study repeats all seeds of a value, so that two machines never share one."""
-    return found if _seeds(found) >= _seeds(earlier) else earlier
+    return own if _seeds(own) >= _seeds(earlier) else earlier
 
 
-def _outcome(found: TuningResult) -> TuningOutcome:
-    done = [trial for trial in found.trials if trial.metrics]
+def _outcome(search: TuningResult) -> TuningOutcome:
+    done = [trial for trial in search.trials if trial.metrics]
     return TuningOutcome(
-        trials=len(found.trials),
+        trials=len(search.trials),
         finished=len(done),
-        best=found.best.name,
-        accuracy=found.best.metrics["accuracy"],
-        log_loss=found.best.metrics[OBJECTIVE],
+        best=search.best.name,
+        accuracy=search.best.metrics["accuracy"],
+        log_loss=search.best.metrics[OBJECTIVE],
         first_log_loss=done[0].metrics[OBJECTIVE],
-        settings=found.settings,
+        settings=search.settings,
     )

@@ -159,8 +159,8 @@ def _study_table(results: PaperResults, name: SeriesName, figures: dict[str, pub
     return table(head, rows)
 
 
-def _seeds(*found: ValueSummary | None) -> str:
-    counts = [str(one.runs if one else 0) for one in found]
+def _seeds(*compared: ValueSummary | None) -> str:
+    counts = [str(summary.runs if summary else 0) for summary in compared]
     return counts[0] if len(set(counts)) == 1 else " and ".join(counts)
 
 

@@ -56,16 +56,16 @@ def _split(evidence: Evidence, split: Split, scores: LabelledScores) -> Iterator
         yield folded(f"{count(len(rest), 'further mistake')} without pictures{more}", *rest)
 
 
-def _details(evidence: Evidence, split: Split, found: LabelledScores, one: int) -> Html:
+def _details(evidence: Evidence, split: Split, mistakes: LabelledScores, index: int) -> Html:
     """Name the file of a mistake, its place in the data, its label and the decision."""
-    records, decision = found.records, found.judged.decisions[one]
-    data_set, source = records.data_sets[one], records.sources[one]
-    file, path = evidence.files.link(data_set, records.names[one])
+    records, decision = mistakes.records, mistakes.judged.decisions[index]
+    data_set, source = records.data_sets[index], records.sources[index]
+    file, path = evidence.files.link(data_set, records.names[index])
     place = " · ".join(filter(None, (data_set, split, source)))
-    label = "glasses" if records.labels[one] == 1 else "no glasses"
+    label = "glasses" if records.labels[index] == 1 else "no glasses"
     predicted = element("b", words(decision.label))
     said = joined("label ", label, ", predicted ", predicted)
-    fate = f"probability {found.probability[one]:.4f}, {decision.action}: {decision.reason}"
+    fate = f"probability {mistakes.probability[index]:.4f}, {decision.action}: {decision.reason}"
     return element("div", *(element("div", line) for line in (file, place, said, fate, path)), class_="mistake")
 
 

@@ -74,10 +74,10 @@ def picture(image: Pixels, probability: float, *, word: str = "", marked: bool =
     return CaptionedImage(image, f"{word}\n{probability:.3f}".strip(), colour, marked)
 
 
-def _calibration_table(found: CalibrationFindings) -> Html:
+def _calibration_table(findings: CalibrationFindings) -> Html:
     rows = [
-        (name, f"{one.log_loss:.4f}", f"{one.brier:.4f}", f"{one.expected_calibration_error:.4f}")
-        for name, one in (("before", found.before), ("after", found.after))
+        (name, f"{metrics.log_loss:.4f}", f"{metrics.brier:.4f}", f"{metrics.expected_calibration_error:.4f}")
+        for name, metrics in (("before", findings.before), ("after", findings.after))
     ]
     return table(("", "log loss", "Brier score", "expected calibration error"), rows)
 

@@ -86,11 +86,11 @@ def _titles(bands: dict[str, Band]) -> list[str]:
     return [f"{title}, {edges(one)}" for title, one in bands.items()]
 
 
-def _of_certificate(found: Certificate) -> SelectiveRisk:
+def _of_certificate(certificate: Certificate) -> SelectiveRisk:
     """Return coverage and risk among the familiar images, which are those of all other rows and of the curves."""
-    risk = exact_interval(found.errors, found.accepted) if found.accepted else None
-    coverage = exact_interval(found.accepted, found.familiar)
-    return SelectiveRisk(accepted=found.accepted, errors=found.errors, coverage=coverage, risk=risk)
+    risk = exact_interval(certificate.errors, certificate.accepted) if certificate.accepted else None
+    coverage = exact_interval(certificate.accepted, certificate.familiar)
+    return SelectiveRisk(accepted=certificate.accepted, errors=certificate.errors, coverage=coverage, risk=risk)
 
 
 def _marks(evidence: Evidence, split: str, measured: dict[str, SelectiveRisk]) -> list[CurvePoint]:
@@ -104,8 +104,15 @@ def _marks(evidence: Evidence, split: str, measured: dict[str, SelectiveRisk]) -
     ]
 
 
-def _row(split: str, title: str, one: SelectiveRisk) -> tuple[str, ...]:
-    return split, title, f"{one.accepted:,}", f"{one.errors:,}", share(one.coverage), share(one.risk)
+def _row(split: str, title: str, measured: SelectiveRisk) -> tuple[str, ...]:
+    return (
+        split,
+        title,
+        f"{measured.accepted:,}",
+        f"{measured.errors:,}",
+        share(measured.coverage),
+        share(measured.risk),
+    )
 
 
 def _examples(test: LabelledScores, reason: Reason) -> Html | ReportImages:
