@@ -69,8 +69,8 @@ def _scores(scorer: Scorer, images: Pixels) -> list[Score]:
     return [score for part in parts for score in scorer.score(part).each()]
 
 
-def _relative(one: float | None, other: float | None) -> float:
-    return 0.0 if one is None or other is None else abs(one - other) / max(1.0, abs(one))
+def _relative(first: float | None, second: float | None) -> float:
+    return 0.0 if first is None or second is None else abs(first - second) / max(1.0, abs(first))
 
 
 def _decided(score: Score, card: Card) -> str:

@@ -8,11 +8,9 @@ cores with the service, so only the ratios say something.
 
 import argparse
 import os
-import re
 import statistics
 import sys
 import tempfile
-import urllib.request
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from functools import partial
@@ -20,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
+from bench.metrics import read_samples, total
 from bench.serving.posts import Post, image_post, pixels_post, read_pictures
 from bench.serving.processes import Running, running
 from bench.serving.wrk import drive
@@ -88,11 +87,9 @@ def _serve(workers: int, stack: ExitStack) -> AbstractContextManager[Running]:
 
 def _are_up(workers: int, port: int) -> bool:
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
-            text = answer.read().decode()
+        return total(read_samples(port), "lensgate_worker_up") == workers
     except OSError:
         return False
-    return len(re.findall(r"^lensgate_worker_up{.*} 1.0$", text, re.MULTILINE)) == workers
 
 
 if __name__ == "__main__":

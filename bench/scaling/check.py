@@ -90,11 +90,11 @@ def _compare(
         predicted = predict(plan, pictures, expense, method=method, is_alone=pair.is_alone)
         sent = pair.send(plan, start_seconds=start)
         rows.append(PredictionRow(method, load, plan.rate, predicted, Figures.found(sent.result), sent.others))
-        print(f"{method}, {load:g} of {most:.0f} images/s: {_story(sent)}", file=sys.stderr, flush=True)
+        print(f"{method}, {load:g} of {most:.0f} images/s: {_counts(sent)}", file=sys.stderr, flush=True)
     return rows
 
 
-def _story(sent: Sent) -> str:
+def _counts(sent: Sent) -> str:
     counts = {**sent.result.statuses, **sent.result.failures}
     return ", ".join(f"{count} x {what}" for what, count in counts.items()) + f"; others took {sent.others:.0%}"
 

@@ -89,9 +89,9 @@ STUDIES = (
 )
 
 
-def mix_of(found: Measured, png_share: float = PNG_SHARE) -> Mix:
+def mix_of(figures: Measured, png_share: float = PNG_SHARE) -> Mix:
     """Return the measured mix of PNG and JPEG files."""
-    works = [(png_share, work_of(found.routes["png"])), (1 - png_share, work_of(found.routes["jpeg"]))]
+    works = [(png_share, work_of(figures.routes["png"])), (1 - png_share, work_of(figures.routes["jpeg"]))]
     return Mix([(share, work) for share, work in works if share > 0])
 
 

@@ -56,7 +56,7 @@ class SimulatedAnswer:
 
 
 def simulate(cluster: Cluster, balancer: Balancer, arrivals: Iterable[Arrival]) -> list[SimulatedAnswer]:
-    """Yield the answer to each image, in order of the answers."""
+    """Return the answer to each image, in order of the answers."""
     return _Simulation(cluster, balancer).run(arrivals)
 
 

@@ -55,9 +55,9 @@ def single(bench: Bench, ours: Contender | None = None) -> ReportRow:
     post = pixels_post(bench.limit.pixels(data), binary_answer=False)
     with tempfile.TemporaryDirectory() as scratch, ours.running(data) as server:
         _check(server.port, post, [bench.limit.probability(data)])
-        answer = Path(scratch) / "answer.json"
-        answer.write_bytes(exchange(server.port, post).body)
-        with twin(bench.limit.size, post, answer).running(data) as bare:
+        response = Path(scratch) / "response.json"
+        response.write_bytes(exchange(server.port, post).body)
+        with bare_endpoint(bench.limit.size, post, response).running(data) as bare:
             ports = {"bare": bare.port, "Lensgate": server.port}
             for port in ports.values():
                 drive(port, [post], seconds=bench.warm_seconds)
@@ -75,12 +75,12 @@ def single(bench: Bench, ours: Contender | None = None) -> ReportRow:
     return ReportRow(6, served.median / endpoint.median, [endpoint, model, served], notes)
 
 
-def twin(size: int, post: Post, answer: Path | None = None) -> Contender:
+def bare_endpoint(size: int, post: Post, response: Path | None = None) -> Contender:
     """The bare endpoint; every request sends `post`."""
-    arguments = [str(size), *([str(answer)] if answer else [])]
+    arguments = [str(size), *([str(response)] if response else [])]
     return Contender(
         "bare endpoint",
-        lambda port: [sys.executable, "-m", "bench.serving.twin", str(port), *arguments],
+        lambda port: [sys.executable, "-m", "bench.serving.bare_endpoint", str(port), *arguments],
         lambda _: post,
         lambda body: float(read_tensors(body)["glasses_probability"][0]),
     )
@@ -91,8 +91,8 @@ def _rate(port: int, post: Post, seconds: float) -> float:
 
 
 def _check(port: int, post: Post, expected: list[float]) -> None:
-    reply = exchange(port, post)
-    outputs = read_tensors(reply.body, reply.header_length)
+    response = exchange(port, post)
+    outputs = read_tensors(response.body, response.header_length)
     for name in ("glasses_probability", "novelty", "decision", "reason"):
         if len(outputs.get(name, [])) != len(expected):
             raise WrongAnswerError(f"{name} is not {len(expected)} values")

@@ -1,10 +1,11 @@
 """Compare the service's counters with the client's."""
 
-import re
-import urllib.request
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from prometheus_client.samples import Sample
+
+from bench.metrics import read_samples
 from bench.serving.posts import INFER
 from bench.soak.load import Seen
 from bench.soak.requests import NO_ROUTE
@@ -12,21 +13,6 @@ from bench.soak.requests import NO_ROUTE
 INFER_ROUTE = "/v2/models/{name}/infer"
 GONE = "499"
 """The status under which the service counts requests that the client left."""
-
-MetricSamples = list[tuple[dict[str, str], float]]
-
-_SAMPLE = re.compile(r"lensgate_(\w+)\{(.*)\} (\S+)")
-_LABEL = re.compile(r'(\w+)="([^"]*)"')
-
-
-def read_samples(port: int) -> dict[str, MetricSamples]:
-    """The labelled samples of `/metrics` by name, each with its labels and its value."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
-        text = answer.read().decode()
-    found: dict[str, MetricSamples] = {}
-    for name, labels, value in _SAMPLE.findall(text):
-        found.setdefault(name, []).append((dict(_LABEL.findall(labels)), float(value)))
-    return found
 
 
 class Counters:
@@ -49,17 +35,18 @@ class Counters:
             ("requests_total", _routes(seen), ("route", "status")),
         )
         for name, expected, labels in expectations:
-            counted = _sums(now[name], labels)
-            counted.subtract(_sums(self._before[name], labels))
+            counted = _sums(now, name, labels)
+            counted.subtract(_sums(self._before, name, labels))
             yield from _compare(name, expected, counted)
 
 
-def _sums(samples: MetricSamples, names: Sequence[str]) -> Counter[tuple[str, ...]]:
-    """Sum the values by these labels, over all other labels."""
-    found: Counter[tuple[str, ...]] = Counter()
-    for labels, value in samples:
-        found[tuple(labels[name] for name in names)] += int(value)
-    return found
+def _sums(samples: Iterable[Sample], name: str, labels: Sequence[str]) -> Counter[tuple[str, ...]]:
+    """Sum the samples of a metric by these labels, over all other labels."""
+    sums: Counter[tuple[str, ...]] = Counter()
+    for sample in samples:
+        if sample.name == f"lensgate_{name}":
+            sums[tuple(sample.labels[label] for label in labels)] += int(sample.value)
+    return sums
 
 
 def _routes(seen: Seen) -> dict[tuple[str, ...], int]:
