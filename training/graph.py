@@ -157,14 +157,14 @@ def _fold_rescaling(graph: _Graph, cast: onnx.NodeProto) -> None:
 
 
 def _cast_of_image(graph: _Graph) -> onnx.NodeProto | None:
-    """The node that makes the image's bytes numbers, if it alone reads them."""
+    """Return the node that casts the image's bytes to floats, or None if other nodes read them too."""
     (image,) = (each.name for each in graph.proto.input)
     readers = graph.consumers(image)
     return readers[0] if len(readers) == 1 and readers[0].op_type == "Cast" else None
 
 
 def _fed_linearly(graph: _Graph, name: str) -> list[onnx.NodeProto] | None:
-    """The convolutions that a tensor reaches by linear steps only; None if it also reaches something else."""
+    """Return the convolutions that a tensor reaches by linear steps only; None if it also reaches another node."""
     if any(output.name == name for output in graph.proto.output):
         return None
     found: list[onnx.NodeProto] = []

@@ -9,12 +9,12 @@ from gate.card import Card, Interval
 
 
 def current_card() -> Card:
-    """The card of the version that a checkout serves."""
+    """Return the card of the version that a checkout serves."""
     return ModelStore(Path(__file__).parents[2] / "models").load().card
 
 
 def promise(card: Card) -> str:
-    """The certificate of each label: how many calibration faces were accepted with it, and how many of them wrongly."""
+    """Show the certificate of each label: the calibration faces that were accepted with it, and the wrong ones."""
     band = card.band
     rows = []
     for label, part in (band.classes or {}).items():
@@ -33,7 +33,7 @@ def promise(card: Card) -> str:
 
 
 def splits(card: Card) -> str:
-    """The quality on each test split, with 95 % intervals."""
+    """Show the quality on each test split, with 95 % intervals."""
     rows = []
     for name, metrics in card.metrics.items():
         cells = [_interval(metrics.accuracy, 3), _interval(metrics.log_loss, 4)]
@@ -43,7 +43,7 @@ def splits(card: Card) -> str:
 
 
 def novelty(card: Card) -> str:
-    """The shares of each kind of non-portrait that are discarded, the lowest first."""
+    """Show the share of each kind of outlier that is discarded, the lowest first."""
     kinds = card.novelty_threshold.kinds if card.novelty_threshold else {}
     ordered = sorted(kinds.items(), key=lambda kind: (kind[1].discarded.value, kind[0]))
     rows = [

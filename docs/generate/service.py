@@ -23,7 +23,7 @@ _OPEN_LABELS = {"name", "provider", "route", "sha256", "status", "version", "wor
 
 
 def codes() -> str:
-    """Every code with its status and the docstring of its class."""
+    """List the error codes, each with its status and the docstring of its class."""
     kinds = [
         *((one.status, one.code, one.__doc__) for one in _subclasses(ServiceError) if one is not InvalidImage),
         *((InvalidImage.status, one.code, one.__doc__) for one in _subclasses(ImageError)),
@@ -41,7 +41,7 @@ def _subclasses(kind: type[_Kind]) -> Iterator[type[_Kind]]:
 
 
 def operations(*, v2: bool) -> str:
-    """The operations of the OpenAPI document, below `/v2` or elsewhere: scope, parameters and statuses."""
+    """List the operations of the OpenAPI document, below `/v2` or elsewhere: scope, parameters and statuses."""
     rows = []
     for path, methods in sorted(json.loads(OPENAPI.read_text(encoding="utf-8"))["paths"].items()):
         if path.startswith("/v2") is not v2:
@@ -55,7 +55,7 @@ def operations(*, v2: bool) -> str:
 
 
 def metrics() -> str:
-    """Every family that a service exports, with its labels and their values."""
+    """List the metric families that a service exports, with their labels and the values of these."""
     with running_service() as running:
         running.runtime.metrics.shadow.serve(brightness_model().card)
         running.client.get("/metrics")

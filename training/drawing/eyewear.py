@@ -60,7 +60,7 @@ class GlassesShape:
     shadow: float
 
     def lens_at(self, side: float, *, grown: float = 0.0) -> Points:
-        """The lens `(N, 2)` on one side of the face (-1 or 1), larger all around by `grown`."""
+        """Return the lens `(N, 2)` on one side of the face (-1 or 1), larger all around by `grown`."""
         half = np.abs(self.outline).max(axis=0)
         lens = self.outline * (1 + grown / half)
         # A browline frame is thicker above the lens than below.
@@ -139,7 +139,7 @@ def _sunglasses(rng: np.random.Generator, person: Person) -> GlassesShape:
 
 
 def _faint(rng: np.random.Generator, person: Person) -> GlassesShape:
-    """Rimless, or framed by a wire of nearly the skin's colour."""
+    """Make a rimless pair, or one framed by a wire of nearly the skin's colour."""
     outline = _outline(rng, (0.34, 0.41), flat=(0.58, 0.85))
     # Light metal on deep skin and dark metal on light skin would both be plain to see.
     near = mix(person.skin, pick(rng, METALS), float(rng.uniform(0.35, 0.6)))
@@ -160,7 +160,7 @@ def _faint(rng: np.random.Generator, person: Person) -> GlassesShape:
 
 
 def draw_temples(canvas: Canvas, glasses: GlassesShape, *, person: Person) -> None:
-    """From the hinges to the ears."""
+    """Draw the temples, from the hinges to the ears."""
     x, y = glasses.hinge
     ear = (1.13 * person.width, -0.08)
     arm = points((x - glasses.rim, y), ((x + ear[0]) / 2, y - 0.01), ear)

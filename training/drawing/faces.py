@@ -30,7 +30,7 @@ COMPRESSION = 3  # Of PNG: 6, the default, takes twice as long on noise and save
 
 
 def choose_eyewear(rng: np.random.Generator) -> Eyewear:
-    """A kind of eyewear, about as often as `SHARES` says; takes one number from the generator."""
+    """Draw a kind of eyewear with the probabilities of `SHARES`; takes one number from the generator."""
     return list(SHARES)[int(rng.choice(len(SHARES), p=list(SHARES.values())))]
 
 

@@ -156,7 +156,7 @@ def reliability(probability: Values, labels: Values, *, bins: int | None = None)
 
 
 def exact_interval(hits: int, total: int) -> Interval:
-    """A share with its exact 95 % interval; `total` is at least 1."""
+    """Compute a share with its exact 95 % interval; `total` is at least 1."""
     low, high = clopper_pearson(hits, total)
     return Interval(value=hits / total, low=low, high=high)
 
