@@ -55,8 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             name: partial(_cost, partial(_encode, images, settings)) for name, settings in ENCODINGS.items()
         }
         turns[GATE] = partial(_cost, decide, server.pid)
-        found = alternate(turns, rounds=options.rounds)
-    _print({name: 1e3 * statistics.median(costs) / len(images) for name, costs in found.items()}, images[0].shape[0])
+        seconds = alternate(turns, rounds=options.rounds)
+    _print({name: 1e3 * statistics.median(costs) / len(images) for name, costs in seconds.items()}, images[0].shape[0])
     return 0
 
 

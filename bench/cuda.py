@@ -89,12 +89,12 @@ def _measure(cpu: Scorer, device: Scorer, batch: Pixels, *, rounds: int) -> None
 
 def _milliseconds(scorer: Scorer, batch: Pixels) -> float:
     """Return the time per image of the fastest of three runs, to exclude other load of the machine."""
-    found = []
+    seconds = []
     for _ in range(3):
         started = time.perf_counter()
         scorer.score(batch)
-        found.append(time.perf_counter() - started)
-    return min(found) / len(batch) * 1e3
+        seconds.append(time.perf_counter() - started)
+    return min(seconds) / len(batch) * 1e3
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -100,8 +100,8 @@ def _print_decisions(model: Model, scorers: dict[str, Scorer], splits: dict[Spli
     for split, records in splits.items():
         base = score_images(scorers["float"], model.card, records.images)
         for name, scorer in scorers.items():
-            found = base if name == "float" else score_images(scorer, model.card, records.images)
-            print(f"{split:12} {name:14} {len(records):6} {_describe(found, base, records.labels == 1)}", flush=True)
+            judged = base if name == "float" else score_images(scorer, model.card, records.images)
+            print(f"{split:12} {name:14} {len(records):6} {_describe(judged, base, records.labels == 1)}", flush=True)
 
 
 def _describe(judged: GateScores, base: GateScores, glasses: np.ndarray) -> str:

@@ -56,10 +56,10 @@ def _compare(name: str, posts: Sequence[Post], servers: Mapping[int, Running], o
         return drive(server.port, posts, seconds=options.seconds, connections=connections).rate
 
     turns = {str(count): partial(turn, server) for count, server in servers.items()}
-    found = alternate(turns, rounds=options.rounds)
-    for count, rates in found.items():
+    measured = alternate(turns, rounds=options.rounds)
+    for count, rates in measured.items():
         print(f"{name:7} {count} at work {statistics.median(rates):8.1f} requests/s ({_range(rates, '.0f')})")
-    ratios = [several / one for one, several in zip(*found.values(), strict=True)]
+    ratios = [several / one for one, several in zip(*measured.values(), strict=True)]
     print(
         f"{name:7} ratio {statistics.median(ratios):.2f} ({_range(ratios, '.2f')}), median of {options.rounds} rounds"
     )

@@ -167,15 +167,15 @@ def _fed_linearly(graph: _Graph, name: str) -> list[onnx.NodeProto] | None:
     """Return the convolutions that a tensor reaches by linear steps only; None if it also reaches another node."""
     if any(output.name == name for output in graph.proto.output):
         return None
-    found: list[onnx.NodeProto] = []
+    fed: list[onnx.NodeProto] = []
     for node in graph.consumers(name):
         if node.op_type == "Conv" and node.input[0] == name and graph.constants.get(node.input[1]) is not None:
-            found.append(node)
+            fed.append(node)
         elif node.op_type in _LINEAR and (further := _fed_linearly(graph, node.output[0])) is not None:
-            found += further
+            fed += further
         else:
             return None
-    return found
+    return fed
 
 
 def _transpose_bytes(graph: _Graph, cast: onnx.NodeProto) -> None:

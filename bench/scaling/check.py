@@ -89,7 +89,7 @@ def _compare(
         expense = moderate if load < 1 else full
         predicted = predict(plan, pictures, expense, method=method, is_alone=pair.is_alone)
         sent = pair.send(plan, start_seconds=start)
-        rows.append(PredictionRow(method, load, plan.rate, predicted, Figures.found(sent.result), sent.others))
+        rows.append(PredictionRow(method, load, plan.rate, predicted, Figures.of_result(sent.result), sent.others))
         print(f"{method}, {load:g} of {most:.0f} images/s: {_counts(sent)}", file=sys.stderr, flush=True)
     return rows
 

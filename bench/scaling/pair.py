@@ -91,10 +91,10 @@ def replicas(picture: bytes) -> Iterator[tuple[Sequence[Running], bool]]:
         raise TooFewCoresError(f"each of {REPLICAS} replicas needs a core of its own: there is one")
     rest = cores[REPLICAS:]
     with ExitStack() as stack:
-        found = [stack.enter_context(_pinned(core).running(picture)) for core in cores[:REPLICAS]]
+        started = [stack.enter_context(_pinned(core).running(picture)) for core in cores[:REPLICAS]]
         stack.callback(os.sched_setaffinity, 0, cores)
         os.sched_setaffinity(0, rest or cores)
-        yield found, bool(rest)
+        yield started, bool(rest)
 
 
 def _pinned(core: int) -> Contender:

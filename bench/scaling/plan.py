@@ -113,9 +113,9 @@ class _FleetPlan:
     def series(self) -> MarkdownTable:
         rows = []
         for way in self._ways.values():
-            found = [Monitoring(Fleet(way, scale).replicas, self._measured.series, self._inputs) for scale in SCALES]
-            cells = [*(f"{one.series:,.0f}" for one in found), number(found[-1].samples, 2)]
-            rows.append([way.route.title, *cells, number(found[-1].gigabytes, 2)])
+            loads = [Monitoring(Fleet(way, scale).replicas, self._measured.series, self._inputs) for scale in SCALES]
+            cells = [*(f"{one.series:,.0f}" for one in loads), number(loads[-1].samples, 2)]
+            rows.append([way.route.title, *cells, number(loads[-1].gigabytes, 2)])
         return MarkdownTable("plan-series", ["series", *_DAYS, f"samples/s, {_LAST}", f"GB on disk, {_LAST}"], rows)
 
     def money(self) -> MarkdownTable:

@@ -28,7 +28,7 @@ class Ending:
         return self.answered == self.sent
 
     def cells(self) -> list[str]:
-        """For the table."""
+        """Return the cells of the table."""
         return [self.signal, f"{self.sent:,}", f"{self.sent - self.answered:,}"]
 
 

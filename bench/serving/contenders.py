@@ -200,8 +200,8 @@ _ENVIRONMENT = {
 
 def peer_versions() -> str:
     """For the table header."""
-    found = (f"{one.distribution} {version_of(name, one.distribution)}" for name, one in _PEERS.items())
-    return "peers: " + ", ".join(found)
+    versions = (f"{one.distribution} {version_of(name, one.distribution)}" for name, one in _PEERS.items())
+    return "peers: " + ", ".join(versions)
 
 
 def peer(
@@ -214,20 +214,20 @@ def peer(
     Raises:
         InstallError: it cannot be installed.
     """
-    found = _PEERS[name]
+    chosen = _PEERS[name]
     python = str(python_of(name, folder))
     script = [str(ROOT / f"bench/serving/peers/{name}_server.py")]
-    arguments = found.arguments or (lambda _: script)
+    arguments = chosen.arguments or (lambda _: script)
     environment = {
         "PEER_MODEL": str(model),
-        "PEER_DECODER": found.decoder if decoder == "usual" else decoder,
+        "PEER_DECODER": chosen.decoder if decoder == "usual" else decoder,
         **_ENVIRONMENT,
         **settings,
     }
     return Contender(
-        found.title,
+        chosen.title,
         lambda port: [python, *arguments(port)],
-        found.post,
-        found.probability,
+        chosen.post,
+        chosen.probability,
         environment,
     )

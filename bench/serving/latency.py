@@ -22,14 +22,14 @@ def added(bench: Bench) -> ReportRow:
     posts = [ours.post(data) for data in bench.pictures]
     with ours.running(bench.pictures[0]) as server:
         latencies(server.port, posts, seconds=bench.warm_seconds)
-        found = bench.alternate(
+        medians = bench.alternate(
             {
                 "in-process": lambda: median(bench.limit.latencies(bench.pictures, seconds=bench.seconds)),
                 "Lensgate": lambda: median(latencies(server.port, posts, seconds=bench.seconds)),
             }
         )
-    bare = RoundValues("in-process, one thread, median", "ms", found["in-process"])
-    served = RoundValues("Lensgate, one connection, median", "ms", found["Lensgate"])
+    bare = RoundValues("in-process, one thread, median", "ms", medians["in-process"])
+    served = RoundValues("Lensgate, one connection, median", "ms", medians["Lensgate"])
     return ReportRow(7, served.median - bare.median, [bare, served])
 
 

@@ -29,7 +29,7 @@ def batches(bench: Bench, ours: Contender | None = None) -> ReportRow:
     with ours.running(bench.pictures[0]) as server:
         _check(server.port, post, [bench.limit.probability(data) for data in chosen])
         drive(server.port, [post], seconds=bench.warm_seconds, connections=_BATCH_CONNECTIONS)
-        found = bench.alternate(
+        rates = bench.alternate(
             {
                 "bare": lambda: bench.limit.batches(batch, seconds=bench.seconds),
                 "default": lambda: bench.limit.batches_by_default(batch, seconds=bench.seconds),
@@ -39,9 +39,9 @@ def batches(bench: Bench, ours: Contender | None = None) -> ReportRow:
             }
         )
     bare, default, served = (
-        RoundValues("session.run, the service's options, one thread", "images/s", found["bare"]),
-        RoundValues("session.run, default options, every core", "images/s", found["default"]),
-        RoundValues(f"Lensgate, [{BATCH},S,S,3]", "images/s", found["Lensgate"]),
+        RoundValues("session.run, the service's options, one thread", "images/s", rates["bare"]),
+        RoundValues("session.run, default options, every core", "images/s", rates["default"]),
+        RoundValues(f"Lensgate, [{BATCH},S,S,3]", "images/s", rates["Lensgate"]),
     )
     share = served.median / bare.median
     notes = [f"{served.median / default.median:.2f} of session.run with default options"]
@@ -65,11 +65,11 @@ def single(bench: Bench, ours: Contender | None = None) -> ReportRow:
                 name: partial(_rate, port, post, bench.seconds) for name, port in ports.items()
             }
             turns["model"] = partial(bench.limit.batches, bench.limit.pixels(data), seconds=bench.seconds)
-            found = bench.alternate(turns)
+            rates = bench.alternate(turns)
     endpoint, model, served = (
-        RoundValues("bare Starlette endpoint, the same JSON", "requests/s", found["bare"]),
-        RoundValues("bare session.run [1,S,S,3], one thread", "requests/s", found["model"]),
-        RoundValues("Lensgate, [1,S,S,3]", "requests/s", found["Lensgate"]),
+        RoundValues("bare Starlette endpoint, the same JSON", "requests/s", rates["bare"]),
+        RoundValues("bare session.run [1,S,S,3], one thread", "requests/s", rates["model"]),
+        RoundValues("Lensgate, [1,S,S,3]", "requests/s", rates["Lensgate"]),
     )
     notes = [f"{served.median / min(endpoint.median, model.median):.2f} of the slower of endpoint and model"]
     return ReportRow(6, served.median / endpoint.median, [endpoint, model, served], notes)

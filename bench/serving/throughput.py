@@ -47,15 +47,15 @@ def share_of_cores(bench: Bench) -> ReportRow:
     ours = lensgate()
     with ours.running(bench.pictures[0]) as server:
         turn = _turn(bench, ours, server, bench.pictures)
-        found = bench.alternate(
+        rates = bench.alternate(
             {
                 "in-process": lambda: bench.limit.rate(bench.pictures, threads=bench.cores, seconds=bench.seconds),
                 "Lensgate": turn,
             }
         )
     measures = [
-        RoundValues(f"in-process, {bench.cores} threads", "images/s", found["in-process"]),
-        RoundValues("Lensgate, PNG", "images/s", found["Lensgate"]),
+        RoundValues(f"in-process, {bench.cores} threads", "images/s", rates["in-process"]),
+        RoundValues("Lensgate, PNG", "images/s", rates["Lensgate"]),
     ]
     share = measures[1].median / measures[0].median
     return ReportRow(1, share, measures)
@@ -72,7 +72,7 @@ def against_peers(bench: Bench, numbers: Sequence[int]) -> list[ReportRow]:
         names = [name for name in bench.names if decoder == "usual" or name in WITH_GATE_DECODER]
         for name in names if mine else ():
             try:
-                found = _measure_pair(
+                measured = _measure_pair(
                     bench, name, {comparison.format: pictures[comparison.format] for comparison in mine}, decoder
                 )
             except _FAILURES as error:
@@ -81,7 +81,7 @@ def against_peers(bench: Bench, numbers: Sequence[int]) -> list[ReportRow]:
                     failures[comparison.number].append(f"{name} was not measured: {error}")
             else:
                 for comparison in mine:
-                    pairs[comparison.number].append(found[comparison.format])
+                    pairs[comparison.number].append(measured[comparison.format])
     return [_row(comparison, pairs[comparison.number], failures[comparison.number]) for comparison in comparisons]
 
 
@@ -94,8 +94,8 @@ def _measure_pair(
         for kind, pictures in formats.items():
             turns[f"theirs {kind}"] = _turn(bench, contender, theirs, pictures)
             turns[f"ours {kind}"] = _turn(bench, ours, mine, pictures)
-        found = bench.alternate(turns)
-    pairs = {kind: _PairedRates(contender.name, found[f"theirs {kind}"], found[f"ours {kind}"]) for kind in formats}
+        rates = bench.alternate(turns)
+    pairs = {kind: _PairedRates(contender.name, rates[f"theirs {kind}"], rates[f"ours {kind}"]) for kind in formats}
     for kind, pair in pairs.items():
         print(f"{contender.name} with {decoder}, {kind}: {pair.ratio:.2f} x", file=sys.stderr, flush=True)
     return pairs

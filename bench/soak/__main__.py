@@ -96,9 +96,9 @@ def settled(counters: Counters, seen: Seen) -> list[str]:
     """Return the differences once they are stable: abandoned requests may still run when the load ends."""
     until = time.monotonic() + SETTLE_SECONDS
     waiting = threading.Event()
-    while (found := list(counters.differences(seen))) and time.monotonic() < until:
+    while (differing := list(counters.differences(seen))) and time.monotonic() < until:
         waiting.wait(0.5)
-    return found
+    return differing
 
 
 def _report(seen: Seen) -> None:

@@ -51,11 +51,11 @@ def _sums(samples: Iterable[Sample], name: str, labels: Sequence[str]) -> Counte
 
 def _routes(seen: Seen) -> dict[tuple[str, ...], int]:
     """Answers by the route label and status; paths that are not routes share one label."""
-    found: Counter[tuple[str, ...]] = Counter()
+    counts: Counter[tuple[str, ...]] = Counter()
     for (path, status), count in seen.statuses.items():
         route = {INFER: INFER_ROUTE, NO_ROUTE: "other"}.get(path, path)
-        found[route, str(status)] += count
-    return dict(found)
+        counts[route, str(status)] += count
+    return dict(counts)
 
 
 def _compare(name: str, expected: Mapping[tuple[str, ...], int], counted: Counter[tuple[str, ...]]) -> Iterator[str]:

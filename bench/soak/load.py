@@ -58,17 +58,17 @@ class Seen:
 def drive(port: int, kinds: Sequence[RequestKind], *, connections: int, seconds: float, seed: int) -> Seen:
     """Send requests on `connections` connections at a time for `seconds`, and return the results."""
     until = time.monotonic() + seconds
-    found = [Seen() for _ in range(connections)]
+    seen_by_thread = [Seen() for _ in range(connections)]
     threads = [
         threading.Thread(target=_work, args=(port, kinds, random.Random(f"{seed} {number}"), until, seen), daemon=True)
-        for number, seen in enumerate(found)
+        for number, seen in enumerate(seen_by_thread)
     ]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(seconds + 2 * ANSWER_SECONDS)
     total = Seen()
-    for seen in found:
+    for seen in seen_by_thread:
         total.add(seen)
     stuck = sum(thread.is_alive() for thread in threads)
     if stuck:

@@ -74,6 +74,6 @@ def _labels(family: Metric) -> str:
             if name != "le" and value not in values.setdefault(name, []):
                 values[name].append(value)
     shown = []
-    for name, found in values.items():
-        shown.append(code(name) if name in _OPEN_LABELS else f"{code(name)}: {', '.join(sorted(found))}")
+    for name, seen in values.items():
+        shown.append(code(name) if name in _OPEN_LABELS else f"{code(name)}: {', '.join(sorted(seen))}")
     return "; ".join(shown) or "-"

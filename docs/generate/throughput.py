@@ -50,8 +50,8 @@ class Figures(BaseModel):
 
     def decoders(self) -> list[str]:
         """Return the keys of the ratios that at least one server has."""
-        found = {key for one in self.speed_of_lensgate_relative_to.values() for key in one.measured()}
-        return [key for key in _DECODERS if key in found]
+        measured = {key for one in self.speed_of_lensgate_relative_to.values() for key in one.measured()}
+        return [key for key in _DECODERS if key in measured]
 
 
 def read(path: Path = DATA) -> Figures:
@@ -64,8 +64,8 @@ def throughput_table(figures: Figures) -> str:
     decoders = figures.decoders()
     rows = []
     for name, ratios in figures.speed_of_lensgate_relative_to.items():
-        found = ratios.measured()
-        rows.append([name, *(_times(found[key]) if key in found else "-" for key in decoders)])
+        measured = ratios.measured()
+        rows.append([name, *(_times(measured[key]) if key in measured else "-" for key in decoders)])
     return table(["the other server", *(f"with {_DECODERS[key][0]} decoder" for key in decoders)], rows)
 
 

@@ -86,8 +86,8 @@ def _predict(options: PredictOptions) -> None:
     model = ModelStore(options.models).load(options.version)
     images, problems = find_images(options.data)
     print_problems(problems)
-    found = predict_images(model, images, options.out)
-    say(f"{options.out}: {found.accept} accepted, {found.discard} discarded, {found.error} could not be read")
+    counts = predict_images(model, images, options.out)
+    say(f"{options.out}: {counts.accept} accepted, {counts.discard} discarded, {counts.error} could not be read")
 
 
 def _refuse_leak(card: Card, manifest: "Manifest") -> None:

@@ -153,8 +153,8 @@ def _tune(options: TuneOptions) -> None:
     say(f"{finished} of {len(tuned.trials)} trials finished; the best is {tuned.best.name}:")
     for name, value in tuned.best.values.items():
         say(f"  {name:20} {value}")
-    found = tuned.best.metrics
-    say(f"validation log loss {found[OBJECTIVE]:.4f}, accuracy {found['accuracy']:.4f}; {options.out / BEST_FILE}")
+    metrics = tuned.best.metrics
+    say(f"validation log loss {metrics[OBJECTIVE]:.4f}, accuracy {metrics['accuracy']:.4f}; {options.out / BEST_FILE}")
 
 
 def _start(options: TuneOptions) -> Preset:

@@ -61,5 +61,5 @@ def _joined(groups: NDArray[np.int64], first: NDArray[np.int64], second: NDArray
     graph = coo_array((np.ones(len(rows), np.bool_), (rows, columns)), shape=(count, count))
     _, label = connected_components(graph, directed=False)
     _, smallest = np.unique(label, return_index=True)
-    found: NDArray[np.int64] = smallest[label]
-    return found
+    joined: NDArray[np.int64] = smallest[label]
+    return joined

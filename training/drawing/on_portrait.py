@@ -82,11 +82,11 @@ def locate_eyes(portraits: Pixels) -> tuple[NDArray[np.float64], NDArray[np.floa
     )
     template = np.median(grey[:, rows, columns], axis=0)
     templates = [ndimage.zoom(template, zoom, order=1) for zoom in ZOOMS]
-    found = [_best_match(face, templates) for face in grey]
+    matches = [_best_match(face, templates) for face in grey]
     return (
-        np.array([(x, y) for x, y, _, _ in found]),
-        np.array([zoom for _, _, zoom, _ in found]),
-        np.array([match for *_, match in found]),
+        np.array([(x, y) for x, y, _, _ in matches]),
+        np.array([zoom for _, _, zoom, _ in matches]),
+        np.array([match for *_, match in matches]),
     )
 
 

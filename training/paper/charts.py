@@ -46,8 +46,8 @@ def _chart(
     floor = 1 - share if metric == "accuracy" else noise.entropy(share)
     series: dict[str, dict[str, Interval]] = {}
     for kind, labels in KINDS.items():
-        found = summaries(results, kind, name)
-        series[labels] = {value: getattr(summary, metric).interval() for value, summary in found.items()}
+        by_value = summaries(results, kind, name)
+        series[labels] = {value: getattr(summary, metric).interval() for value, summary in by_value.items()}
     flipped = summaries(results, "flipped", name)
     true = {value: mean for value, summary in flipped.items() if (mean := getattr(summary, f"true_{metric}"))}
     series["flipped, against true labels"] = {value: mean.interval() for value, mean in true.items()}

@@ -62,8 +62,8 @@ def studies(evidence: Evidence) -> Section | MissingSection:
 
 def comparison(evidence: Evidence) -> Section | MissingSection:
     """Compare several runs on the same test images."""
-    title, found = "Models compared", evidence.comparison
-    if found is None:
+    title, result = "Models compared", evidence.comparison
+    if result is None:
         command = f"lensgate train compare --records {evidence.sources.records} --run A --run B --out runs/comparison"
         return MissingSection(title, command)
     head = ("run", "pixels", "parameters", "errors", "accuracy [95 %]", "log loss [95 %]")
@@ -76,14 +76,14 @@ def comparison(evidence: Evidence) -> Section | MissingSection:
             share(one.accuracy),
             number(one.log_loss),
         )
-        for one in found.runs
+        for one in result.runs
     ]
-    accuracies = {one.run: one.accuracy for one in found.runs}
+    accuracies = {one.run: one.accuracy for one in result.runs}
     only = evidence.own[0] if len(evidence.card.metrics) == 1 else None
     floor = baseline(evidence, only) if only else None
-    caption = f"The same {count(found.runs[0].images, 'test image')} for all runs; the models differ on few of them."
+    caption = f"The same {count(result.runs[0].images, 'test image')} for all runs; the models differ on few of them."
     chart = ReportFigure("compared", interval_chart(_shortened(accuracies), subject="run", baseline=floor), caption)
-    pairs = tuple(map(_paired, found.pairs))
+    pairs = tuple(map(_paired, result.pairs))
     return Section("comparison", title, (table(head, rows), Beside((chart,), pairs)))
 
 

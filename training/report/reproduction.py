@@ -18,7 +18,7 @@ def maps(evidence: Evidence) -> Section:
     image = test.records.images[one]
     network = keras.Model(evidence.network.input, block_outputs(evidence.network))
     outputs = network.predict(image[None].astype(np.float32), verbose=0)
-    found = [np.asarray(output)[0] for output in (outputs if isinstance(outputs, list) else [outputs])]
+    blocks = [np.asarray(output)[0] for output in (outputs if isinstance(outputs, list) else [outputs])]
     title = f"{test.records.names[one]} of {test.records.data_sets[one]}\nprobability {test.probability[one]:.3f}"
     caption = (
         "A test image, and the feature maps of each block with the largest variance: outlines first, then increasingly "
@@ -27,7 +27,7 @@ def maps(evidence: Evidence) -> Section:
     return Section(
         "maps",
         "Feature maps",
-        (ReportImages("feature-maps", feature_maps(CaptionedImage(image, title), found), caption),),
+        (ReportImages("feature-maps", feature_maps(CaptionedImage(image, title), blocks), caption),),
     )
 
 

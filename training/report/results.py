@@ -51,10 +51,10 @@ def calibration(evidence: Evidence) -> Section | MissingSection:
     title, sources = "Calibration", evidence.sources
     if evidence.calibrated is None:
         return MissingSection(title, f"lensgate train calibrate --records {sources.records} --run {sources.run}")
-    found = evidence.calibrated.calibration
+    findings = evidence.calibrated.calibration
     said = paragraph(
-        f"On the {count(found.images, 'image')} of the calibration split, which was not used for training, a "
-        f"temperature of {found.temperature:.3f} was fitted. It divides the logits: labels stay, confidence changes."
+        f"On the {count(findings.images, 'image')} of the calibration split, which was not used for training, a "
+        f"temperature of {findings.temperature:.3f} was fitted. It divides the logits: labels stay, confidence changes."
     )
     diagrams = (
         ReportFigure(
@@ -63,9 +63,9 @@ def calibration(evidence: Evidence) -> Section | MissingSection:
             f"Observed share against predicted probability {when} scaling, in bins of about equal size, with exact "
             "binomial 95 % intervals. On the diagonal the model is perfectly calibrated.",
         )
-        for when, bins in (("before", found.reliability_before), ("after", found.reliability_after))
+        for when, bins in (("before", findings.reliability_before), ("after", findings.reliability_after))
     )
-    return Section("calibration", title, (said, _calibration_table(found), *diagrams))
+    return Section("calibration", title, (said, _calibration_table(findings), *diagrams))
 
 
 def picture(image: Pixels, probability: float, *, word: str = "", marked: bool = False) -> CaptionedImage:

@@ -139,8 +139,8 @@ class _DefaultsFirst(SingleFileOracle):
 
     def populate_space(self, trial_id: str) -> dict[str, Any]:
         if self.trials:
-            found: dict[str, Any] = super().populate_space(trial_id)
-            return found
+            chosen: dict[str, Any] = super().populate_space(trial_id)
+            return chosen
         return {"status": "RUNNING", "values": dict(self.get_space().values)}
 
 
