@@ -16,7 +16,7 @@ from pathlib import Path
 
 from bench.scaling import databases, figures, measured, nginx
 from bench.scaling.bulk import bulk_ms
-from bench.scaling.inprocess import InProcess, large_images, picture_bytes
+from bench.scaling.inprocess import StepTimer, large_images, picture_bytes
 from bench.scaling.measured import Bulk, Database, Measured, Route
 from bench.scaling.routes import LARGE_IMAGES, MeasuredRoute, kinds
 from bench.scaling.saturation import cost, series
@@ -49,7 +49,7 @@ def _measure(options: argparse.Namespace) -> Measured:
     pictures = read_pictures(options.images)
     model = ModelStore(ROOT / "models").load()
     _say("one thread")
-    bare = InProcess(model, rounds=options.rounds)
+    bare = StepTimer(model, rounds=options.rounds)
     ways = kinds(pictures, bare)
     routes, count = _serve(pictures[0], ways, options)
     return Measured(

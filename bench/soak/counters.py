@@ -7,11 +7,11 @@ from prometheus_client.samples import Sample
 
 from bench.metrics import read_samples
 from bench.serving.posts import INFER
-from bench.soak.load import Seen
+from bench.soak.load import ClientResults
 from bench.soak.requests import NO_ROUTE
 
 INFER_ROUTE = "/v2/models/{name}/infer"
-GONE = "499"
+CLIENT_CLOSED = "499"
 """The status under which the service counts requests that the client left."""
 
 
@@ -26,7 +26,7 @@ class Counters:
         self._port = port
         self._before = read_samples(port)
 
-    def differences(self, seen: Seen) -> Iterator[str]:
+    def differences(self, seen: ClientResults) -> Iterator[str]:
         """Return one text per series that differs between service and client; empty if all agree."""
         now = read_samples(self._port)
         expectations: tuple[tuple[str, Mapping[tuple[str, ...], int], Sequence[str]], ...] = (
@@ -49,7 +49,7 @@ def _sums(samples: Iterable[Sample], name: str, labels: Sequence[str]) -> Counte
     return sums
 
 
-def _routes(seen: Seen) -> dict[tuple[str, ...], int]:
+def _routes(seen: ClientResults) -> dict[tuple[str, ...], int]:
     """Answers by the route label and status; paths that are not routes share one label."""
     counts: Counter[tuple[str, ...]] = Counter()
     for (path, status), count in seen.statuses.items():
@@ -61,7 +61,7 @@ def _routes(seen: Seen) -> dict[tuple[str, ...], int]:
 def _compare(name: str, expected: Mapping[tuple[str, ...], int], counted: Counter[tuple[str, ...]]) -> Iterator[str]:
     routes = {labels[0] for labels in expected}
     for labels in sorted({*expected, *counted}):
-        if name == "requests_total" and (labels[0] not in routes or labels[1] == GONE):
+        if name == "requests_total" and (labels[0] not in routes or labels[1] == CLIENT_CLOSED):
             continue  # GETs are not compared, and a request that the client left has no answer.
         if expected.get(labels, 0) != counted[labels]:
             found, wanted = counted[labels], expected.get(labels, 0)
