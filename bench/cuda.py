@@ -83,8 +83,8 @@ def _spread(values: NDArray[np.float64]) -> str:
 
 def _measure(cpu: Scorer, device: Scorer, batch: Pixels, *, rounds: int) -> None:
     turns = {name: partial(_milliseconds, scorer, batch) for name, scorer in (("cpu", cpu), ("device", device))}
-    one, other = map(statistics.median, alternate(turns, rounds=rounds).values())
-    print(f"{len(batch):<16}{one:10.4f}{other:11.4f}{one / other:8.1f}", flush=True)
+    cpu_ms, device_ms = map(statistics.median, alternate(turns, rounds=rounds).values())
+    print(f"{len(batch):<16}{cpu_ms:10.4f}{device_ms:11.4f}{cpu_ms / device_ms:8.1f}", flush=True)
 
 
 def _milliseconds(scorer: Scorer, batch: Pixels) -> float:

@@ -98,5 +98,7 @@ def replicas(picture: bytes) -> Iterator[tuple[Sequence[Running], bool]]:
 
 
 def _pinned(core: int) -> Contender:
-    one = lensgate(settings={"LENSGATE_DECODE_THREADS": "1"})
-    return dataclasses.replace(one, command=lambda port: ["taskset", "--cpu-list", str(core), *one.command(port)])
+    contender = lensgate(settings={"LENSGATE_DECODE_THREADS": "1"})
+    return dataclasses.replace(
+        contender, command=lambda port: ["taskset", "--cpu-list", str(core), *contender.command(port)]
+    )

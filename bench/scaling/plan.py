@@ -150,9 +150,9 @@ class _FleetPlan:
             (f"{most:,.0f} series", lambda way: most / series * way.replica_rate),
         ]
         rows = [[title, *(self._millions(rate(self._ways[name])) for name in _LIMITED)] for title, rate in limits]
-        for one in self._measured.databases.values():
-            rate = record_rate(one, _KEPT.records_max_rows)
-            rows.append([f"a writer to {one.title}", *[self._millions(rate)] * len(_LIMITED)])
+        for database in self._measured.databases.values():
+            rate = record_rate(database, _KEPT.records_max_rows)
+            rows.append([f"a writer to {database.title}", *[self._millions(rate)] * len(_LIMITED)])
         titles = (self._ways[name].route.title for name in _LIMITED)
         return MarkdownTable("plan-limits", ["millions of images a day", *titles], rows)
 

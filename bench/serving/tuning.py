@@ -43,9 +43,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for _ in range(options.rounds):
         for name in options.names.split(","):
             for settings in SETTINGS[name]:
-                one = peer(name, decoder="usual", model=graph, folder=options.peers, settings=settings)
-                with one.running(pictures[0]) as server:
-                    posts = [one.post(data) for data in pictures]
+                contender = peer(name, decoder="usual", model=graph, folder=options.peers, settings=settings)
+                with contender.running(pictures[0]) as server:
+                    posts = [contender.post(data) for data in pictures]
                     drive(server.port, posts, seconds=min(2.0, options.seconds))
                     rate = drive(server.port, posts, seconds=options.seconds).rate
                 text = " ".join(f"{key}={value}" for key, value in settings.items()) or "as it is"

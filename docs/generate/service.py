@@ -35,9 +35,9 @@ def codes() -> str:
 
 
 def _subclasses(kind: type[_Kind]) -> Iterator[type[_Kind]]:
-    for one in kind.__subclasses__():
-        yield one
-        yield from _subclasses(one)
+    for subclass in kind.__subclasses__():
+        yield subclass
+        yield from _subclasses(subclass)
 
 
 def operations(*, v2: bool) -> str:

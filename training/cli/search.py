@@ -183,11 +183,11 @@ def _compare(options: CompareOptions) -> None:
 
 def _print_study(study: "StudyResult") -> None:
     say(f"{study.kind:16} runs  {'accuracy [95 %]':24} {'log loss [95 %]':24} {'seconds':>8} {'records':>9}")
-    for one in study.summaries:
-        seconds = "-" if one.seconds is None else f"{one.seconds:.1f}"
+    for summary in study.summaries:
+        seconds = "-" if summary.seconds is None else f"{summary.seconds:.1f}"
         say(
-            f"{one.value:16} {one.runs:4}  {_shown(one.accuracy):24} {_shown(one.log_loss):24} "
-            f"{seconds:>8} {one.bytes / 1e6:6.1f} MB"
+            f"{summary.value:16} {summary.runs:4}  {_shown(summary.accuracy):24} {_shown(summary.log_loss):24} "
+            f"{seconds:>8} {summary.bytes / 1e6:6.1f} MB"
         )
     _print_differences(study)
     for failed in study.failed:

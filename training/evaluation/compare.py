@@ -122,8 +122,8 @@ def comparison_rows(comparison: Comparison) -> list[dict[str, object]]:
 
 def mcnemar(first: Bools, other: Bools) -> float:
     """Compute McNemar's exact two-sided p for two error masks, bool `[N]`, on the same images (Q. McNemar, 1947)."""
-    one, two = int((first & ~other).sum()), int((other & ~first).sum())
-    return float(stats.binomtest(one, one + two).pvalue) if one + two else 1.0
+    only_first, only_other = int((first & ~other).sum()), int((other & ~first).sum())
+    return float(stats.binomtest(only_first, only_first + only_other).pvalue) if only_first + only_other else 1.0
 
 
 def _test_logits(

@@ -110,8 +110,10 @@ def differences(runs: Sequence[StudyRun]) -> tuple[ValueDifference, ...]:
             seeds = sorted(by_value[first].keys() & by_value[second].keys())
             if not seeds:
                 continue
-            one, two = ([float(getattr(by_value[value][seed], metric)) for seed in seeds] for value in (first, second))
-            pairs.append((first, second, float(np.mean(two) - np.mean(one)), paired_p(one, two)))
+            of_first, of_second = (
+                [float(getattr(by_value[value][seed], metric)) for seed in seeds] for value in (first, second)
+            )
+            pairs.append((first, second, float(np.mean(of_second) - np.mean(of_first)), paired_p(of_first, of_second)))
         corrected = holm([p for *_, p in pairs])
         tested += [
             ValueDifference(metric=metric, first=first, second=second, mean=mean, p=p, real=p < LEVEL)

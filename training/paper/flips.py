@@ -20,7 +20,7 @@ def write_flips(data: ImageDataSet, table: Path, *, share: float, seed: int) -> 
     The result has the form of `corrections.csv`, so the data set itself stays as it is. It repeats the data set's own
     corrections, and every flipped label is the opposite of the corrected one.
     """
-    labelled = [[one for one in part if one.glasses is not None] for part in (data.train, data.test)]
+    labelled = [[example for example in part if example.glasses is not None] for part in (data.train, data.test)]
     random = np.random.default_rng(seed)
     flipped: set[str] = set()
     for part in labelled:
@@ -29,12 +29,12 @@ def write_flips(data: ImageDataSet, table: Path, *, share: float, seed: int) -> 
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(["id", "label", "reason"])
-    for one in (*labelled[0], *labelled[1]):
-        glasses = one.glasses != (one.name in flipped)
-        if glasses != one.given:
+    for example in (*labelled[0], *labelled[1]):
+        glasses = example.glasses != (example.name in flipped)
+        if glasses != example.given:
             label = Label.GLASSES if glasses else Label.NO_GLASSES
-            rows.writerow([one.name, label, REASON if one.name in flipped else REPEATED])
+            rows.writerow([example.name, label, REASON if example.name in flipped else REPEATED])
     known = read_corrections(data.folder / CORRECTIONS_FILE, required=False)
-    rows.writerows([name, UNCLEAR, REPEATED] for name, one in known.items() if one.glasses is None)
+    rows.writerows([name, UNCLEAR, REPEATED] for name, correction in known.items() if correction.glasses is None)
     write_atomically(table, text.getvalue().encode())
     return len(flipped)
