@@ -2,7 +2,6 @@
 
 import csv
 import hashlib
-import io
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from common.storage import AnyPath, locked
 from gate.cores import usable_cores
 from gate.files import atomic_files, remove_unfinished
 from training.data.augment import augment
+from training.data.csv_table import csv_text
 from training.data.dataset import Split
 from training.data.records import Manifest, Records, load_parts
 from training.errors import RecordsError
@@ -328,8 +328,5 @@ def _parse_history(path: Path) -> History | None:
 
 
 def _as_csv(history: History) -> str:
-    text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(["epoch", *history])
-    rows.writerows([epoch, *values] for epoch, values in enumerate(zip(*history.values(), strict=True), start=1))
-    return text.getvalue()
+    epochs = enumerate(zip(*history.values(), strict=True), start=1)
+    return csv_text([["epoch", *history], *([epoch, *values] for epoch, values in epochs)])

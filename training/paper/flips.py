@@ -1,13 +1,12 @@
 """Flip a seeded share of the labels, to measure what wrong labels do to every figure."""
 
-import csv
-import io
 from pathlib import Path
 
 import numpy as np
 
 from common.storage import write_atomically
 from gate import Label
+from training.data.csv_table import csv_text
 from training.data.dataset import CORRECTIONS_FILE, UNCLEAR, ImageDataSet, read_corrections
 
 REASON = "flipped on purpose"
@@ -26,15 +25,13 @@ def write_flips(data: ImageDataSet, table: Path, *, share: float, seed: int) -> 
     for part in labelled:
         chosen = random.permutation(len(part))[: round(share * len(part))]
         flipped |= {part[index].name for index in chosen}
-    text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(["id", "label", "reason"])
+    rows = [["id", "label", "reason"]]
     for example in (*labelled[0], *labelled[1]):
         glasses = example.glasses != (example.name in flipped)
         if glasses != example.given:
             label = Label.GLASSES if glasses else Label.NO_GLASSES
-            rows.writerow([example.name, label, REASON if example.name in flipped else REPEATED])
+            rows.append([example.name, label, REASON if example.name in flipped else REPEATED])
     known = read_corrections(data.folder / CORRECTIONS_FILE, required=False)
-    rows.writerows([name, UNCLEAR, REPEATED] for name, correction in known.items() if correction.glasses is None)
-    write_atomically(table, text.getvalue().encode())
+    rows += ([name, UNCLEAR, REPEATED] for name, correction in known.items() if correction.glasses is None)
+    write_atomically(table, csv_text(rows).encode())
     return len(flipped)
