@@ -50,6 +50,11 @@ def as_jpeg(pictures: Sequence[bytes]) -> list[bytes]:
     return [_jpeg(data) for data in pictures]
 
 
+def decode(data: bytes) -> NDArray[np.uint8]:
+    """Decode an image with Pillow to RGB pixels, uint8 `[H, W, 3]`."""
+    return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+
+
 def image_post(path: str, data: bytes) -> Post:
     """The picture is the body."""
     kind = "image/jpeg" if data.startswith(b"\xff\xd8") else "image/png"
