@@ -63,11 +63,11 @@ def main(folder: Path) -> int:
         print(f" {'clean':>7} {'flipped':>8} {'audited':>8} {'audited - clean':>16}", flush=True)
         clean = _accuracy(train, test)
         for seed in FLIPS:
-            found = _audited(train, Path(work) / str(seed), seed)
-            noisy = _accuracy(found.flipped, test)
-            left = _accuracy(found.flipped.select(~found.is_flagged), test)
-            print(f"{seed:4} {found.is_flip.sum():6} {found.is_flagged.sum():8} {found.recall:7.3f}", end="")
-            print(f" {found.precision:10.3f} {found.seconds:8.0f}", end="")
+            result = _audited(train, Path(work) / str(seed), seed)
+            noisy = _accuracy(result.flipped, test)
+            left = _accuracy(result.flipped.select(~result.is_flagged), test)
+            print(f"{seed:4} {result.is_flip.sum():6} {result.is_flagged.sum():8} {result.recall:7.3f}", end="")
+            print(f" {result.precision:10.3f} {result.seconds:8.0f}", end="")
             print(f" {clean:7.4f} {noisy:8.4f} {left:8.4f} {left - clean:+16.4f}", flush=True)
     return 0
 

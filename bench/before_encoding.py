@@ -26,7 +26,7 @@ from PIL import Image
 
 from bench.scaling.processor import seconds_of
 from bench.serving.contenders import PICTURES, lensgate
-from bench.serving.posts import read_pictures
+from bench.serving.posts import decode, read_pictures
 from bench.turns import alternate
 
 Pixels = NDArray[np.uint8]
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and print."""
     options = _parser().parse_args(arguments)
     pictures = read_pictures(options.images)
-    images = [_decode(picture) for picture in islice(cycle(pictures), options.count)]
+    images = [decode(picture) for picture in islice(cycle(pictures), options.count)]
     with (
         lensgate().running(pictures[0]) as server,
         Gate(f"http://127.0.0.1:{server.port}", transport=httpx.HTTPTransport()) as gate,
@@ -55,8 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             name: partial(_cost, partial(_encode, images, settings)) for name, settings in ENCODINGS.items()
         }
         turns[GATE] = partial(_cost, decide, server.pid)
-        found = alternate(turns, rounds=options.rounds)
-    _print({name: 1e3 * statistics.median(costs) / len(images) for name, costs in found.items()}, images[0].shape[0])
+        seconds = alternate(turns, rounds=options.rounds)
+    _print({name: 1e3 * statistics.median(costs) / len(images) for name, costs in seconds.items()}, images[0].shape[0])
     return 0
 
 
@@ -76,10 +76,6 @@ def _decide(gate: Gate, images: Sequence[Pixels]) -> None:
     failed = [one for one in gate.decide_many(images) if isinstance(one, ImageFailed)]
     if failed:
         raise SystemExit(f"an image has no decision: {failed[0].detail}")
-
-
-def _decode(data: bytes) -> Pixels:
-    return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
 
 
 def _print(costs: dict[str, float], edge: int) -> None:

@@ -90,16 +90,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def contenders() -> dict[str, _BulkContender]:
     """Return the contenders in display order; Ray's engine only if Ray is installed."""
-    found = {
+    ways = {
         "limit of the cores": _BulkContender(_limit),
         "without its SHA-256": _BulkContender(lambda folder: _limit(folder, hashes=False), "limit of the cores"),
         "--engine local": _BulkContender(lambda folder: _run(folder, LocalEngine), "limit of the cores", WANTED),
     }
     if importlib.util.find_spec("ray"):
-        found["--engine ray"] = _BulkContender(
+        ways["--engine ray"] = _BulkContender(
             lambda folder: _run(folder, _make_ray), "--engine local", RAY_WANTED, is_here=False
         )
-    return found
+    return ways
 
 
 def _measure_speed(scratch: Path, pictures: Sequence[bytes], *, images: int, rounds: int) -> bool:

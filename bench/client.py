@@ -7,7 +7,6 @@ first measures shrinking to the model's input size alone, on one thread and on t
 """
 
 import argparse
-import io
 import statistics
 import sys
 import time
@@ -24,10 +23,9 @@ import numpy as np
 from lensgate_client import Decision, Gate, Outcome
 from lensgate_client._pixels.raster import open_raster
 from lensgate_client._pixels.shrink import THREADS, Pixels
-from PIL import Image
 
 from bench.serving.contenders import PICTURES, lensgate
-from bench.serving.posts import read_pictures
+from bench.serving.posts import decode, read_pictures
 from bench.turns import alternate
 
 TARGET_RATIO = 5.0
@@ -51,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     pictures = read_pictures(options.images)
     chosen = list(islice(cycle(pictures), BATCH))
-    batch = np.stack(list(islice(cycle(map(_decode, pictures)), BATCH)))
+    batch = np.stack(list(islice(cycle(map(decode, pictures)), BATCH)))
     files = _Variant("PNG", chosen)
     variants = [
         _Variant(f"batches of {BATCH}", [batch] * _BATCHES, has_target=True),
@@ -126,10 +124,6 @@ def _print_row(variant: _Variant, files: Sequence[float], pixels: Sequence[float
     target = f"{TARGET_RATIO:.1f}" if variant.has_target else "-"
     print(f"{variant.title:24}{png:9.1f}{own:9.1f}{own / png:8.2f}{target:>8}", flush=True)
     return own / png
-
-
-def _decode(data: bytes) -> Pixels:
-    return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
 
 
 def _parser() -> argparse.ArgumentParser:

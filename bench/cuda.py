@@ -69,8 +69,8 @@ def _scores(scorer: Scorer, images: Pixels) -> list[Score]:
     return [score for part in parts for score in scorer.score(part).each()]
 
 
-def _relative(one: float | None, other: float | None) -> float:
-    return 0.0 if one is None or other is None else abs(one - other) / max(1.0, abs(one))
+def _relative(first: float | None, second: float | None) -> float:
+    return 0.0 if first is None or second is None else abs(first - second) / max(1.0, abs(first))
 
 
 def _decided(score: Score, card: Card) -> str:
@@ -83,18 +83,18 @@ def _spread(values: NDArray[np.float64]) -> str:
 
 def _measure(cpu: Scorer, device: Scorer, batch: Pixels, *, rounds: int) -> None:
     turns = {name: partial(_milliseconds, scorer, batch) for name, scorer in (("cpu", cpu), ("device", device))}
-    one, other = map(statistics.median, alternate(turns, rounds=rounds).values())
-    print(f"{len(batch):<16}{one:10.4f}{other:11.4f}{one / other:8.1f}", flush=True)
+    cpu_ms, device_ms = map(statistics.median, alternate(turns, rounds=rounds).values())
+    print(f"{len(batch):<16}{cpu_ms:10.4f}{device_ms:11.4f}{cpu_ms / device_ms:8.1f}", flush=True)
 
 
 def _milliseconds(scorer: Scorer, batch: Pixels) -> float:
     """Return the time per image of the fastest of three runs, to exclude other load of the machine."""
-    found = []
+    seconds = []
     for _ in range(3):
         started = time.perf_counter()
         scorer.score(batch)
-        found.append(time.perf_counter() - started)
-    return min(found) / len(batch) * 1e3
+        seconds.append(time.perf_counter() - started)
+    return min(seconds) / len(batch) * 1e3
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -76,15 +76,10 @@ def whole(decoder: Callable[[bytes], np.ndarray], *, size: int) -> Decode:
     return lambda data: area_average(decoder(data), size)
 
 
-def gate(data: bytes, *, size: int) -> object:
-    """The gate's decoder."""
-    return read_pixels(data, size)
-
-
 def contenders(pictures: Sequence[bytes], *, size: int) -> list[DecodeContender]:
     """Return all contenders; the first of each format is the gate, the baseline. `size` is the model's."""
     libpng = Libpng()
-    ours, pillow = partial(gate, size=size), partial(pillow_box, size=size)
+    ours, pillow = partial(read_pixels, size=size), partial(pillow_box, size=size)
     images = [Image.open(io.BytesIO(data)).convert("RGB") for data in pictures]
     jpeg = [_encode(image, "JPEG", quality=92) for image in images]
     webp = [_encode(image, "WEBP", quality=90) for image in images]

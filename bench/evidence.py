@@ -87,10 +87,10 @@ def _report(runs: int, verdicts: int) -> None:
     print(f"{'risk':>6} {'draws':>14} {'evidence ever':>14} {'median':>8} {'interval ever':>14} {'below ever':>11}")
     for weighted in (False, True):
         for risk in (0.002, TARGET, 0.02, 0.03, 0.05):
-            found = [simulate(seed, risk=risk, verdicts=verdicts, weighted=weighted) for seed in range(runs)]
-            firsts = np.array([_first(run.broken >= np.log(20)) for run in found])
-            intervals = np.mean([run.interval.any() for run in found])
-            below = np.mean([(run.below >= np.log(20)).any() for run in found])
+            simulated = [simulate(seed, risk=risk, verdicts=verdicts, weighted=weighted) for seed in range(runs)]
+            firsts = np.array([_first(run.broken >= np.log(20)) for run in simulated])
+            intervals = np.mean([run.interval.any() for run in simulated])
+            below = np.mean([(run.below >= np.log(20)).any() for run in simulated])
             median = np.median(firsts)
             print(
                 f"{risk:6.1%} {'half by error' if weighted else 'uniform':>14} {np.isfinite(firsts).mean():14.1%} "

@@ -45,8 +45,8 @@ class Libpng:
     @property
     def version(self) -> str:
         """Its version."""
-        found: bytes = self._library.png_get_libpng_ver(None)
-        return found.decode()
+        text: bytes = self._library.png_get_libpng_ver(None)
+        return text.decode()
 
     def __call__(self, data: bytes) -> Pixels:
         """Decode one file.

@@ -63,9 +63,9 @@ def print_costs(sizes: Mapping[str, int], scorers: Mapping[str, Scorer], images:
     base = next(iter(scorers))
     for name, size in sizes.items():
         row = f"{name:14} {size / 1e3:7.0f}"
-        for found in columns:
-            ratio = statistics.median(one / first for one, first in zip(found[name], found[base], strict=True))
-            row += f" {statistics.median(found[name]):14.3f} {ratio:6.2f}"
+        for times in columns:
+            ratio = statistics.median(one / first for one, first in zip(times[name], times[base], strict=True))
+            row += f" {statistics.median(times[name]):14.3f} {ratio:6.2f}"
         print(row)
 
 

@@ -101,19 +101,19 @@ def _print_decisions(model: Model, scorers: dict[str, Scorer], splits: dict[Spli
     for split, records in splits.items():
         base = score_images(scorers["float"], model.card, records.images)
         for name, scorer in scorers.items():
-            found = base if name == "float" else score_images(scorer, model.card, records.images)
-            print(f"{split:12} {name:14} {len(records):6} {_describe(found, base, records.labels == 1)}", flush=True)
+            judged = base if name == "float" else score_images(scorer, model.card, records.images)
+            print(f"{split:12} {name:14} {len(records):6} {_describe(judged, base, records.labels == 1)}", flush=True)
 
 
-def _describe(found: GateScores, base: GateScores, glasses: np.ndarray) -> str:
-    probability = found.probability
+def _describe(judged: GateScores, base: GateScores, glasses: np.ndarray) -> str:
+    probability = judged.probability
     right = (probability >= 0.5) == glasses
     likelihood = np.where(glasses, probability, 1 - probability).clip(1e-7, 1)
-    pairs = zip(found.decisions, base.decisions, strict=True)
+    pairs = zip(judged.decisions, base.decisions, strict=True)
     agree = np.mean([(one.label, one.action) == (other.label, other.action) for one, other in pairs])
     return (
-        f"{-np.log(likelihood).mean():9.4f} {right.mean():9.4f} {found.accepted.mean():9.4f} "
-        f"{(found.accepted & ~right).sum():14} {agree:7.4f} {np.abs(probability - base.probability).max():19.4f}"
+        f"{-np.log(likelihood).mean():9.4f} {right.mean():9.4f} {judged.accepted.mean():9.4f} "
+        f"{(judged.accepted & ~right).sum():14} {agree:7.4f} {np.abs(probability - base.probability).max():19.4f}"
     )
 
 

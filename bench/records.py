@@ -8,16 +8,15 @@ is discarded.
 """
 
 import argparse
-import re
 import statistics
 import sys
-import urllib.request
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from bench.metrics import read_samples, total
 from bench.serving.contenders import PICTURES, Contender, lensgate
 from bench.serving.posts import Post, as_jpeg, read_pictures
 from bench.serving.processes import Running
@@ -70,7 +69,7 @@ def _measure(pair: _OnOffPair, pictures: Sequence[bytes], *, seconds: float, rou
         }
         off, on = map(statistics.median, alternate(turns, rounds=rounds).values())
         wanted = f"{WANTED:.2f}" if pair.has_aim else "-"
-        print(f"{pair.title:20}{off:8.1f}{on:8.1f}{on / off:8.3f}{wanted:>8}{_kept(servers[1])}", flush=True)
+        print(f"{pair.title:20}{off:8.1f}{on:8.1f}{on / off:8.3f}{wanted:>8}{_recorded(servers[1])}", flush=True)
     return on / off
 
 
@@ -78,26 +77,16 @@ def _rate(server: Running, posts: Sequence[Post], seconds: float) -> float:
     return drive(server.port, posts, seconds=seconds).rate
 
 
-def _kept(server: Running) -> str:
+def _recorded(server: Running) -> str:
     """Return the columns after the rates."""
-    samples = _samples(server)
-    decided, discarded = _sum(samples, "decisions_total"), _sum(samples, "decisions_total", "discard")
+    samples = read_samples(server.port)
+    decided = total(samples, "lensgate_decisions_total")
+    discarded = total(samples, "lensgate_decisions_total", decision="discard")
     written, hashed, pictures = (
-        _sum(samples, f"{name}_total", "written") for name in ("records", "record_hashes", "record_images")
+        total(samples, f"lensgate_{name}_total", result="written")
+        for name in ("records", "record_hashes", "record_images")
     )
     return f"{written / decided:9.3f}{hashed / decided:8.3f}{pictures / max(1.0, discarded):10.3f}"
-
-
-def _samples(server: Running) -> list[str]:
-    with urllib.request.urlopen(f"http://127.0.0.1:{server.port}/metrics", timeout=10) as answer:
-        text: str = answer.read().decode()
-    return text.splitlines()
-
-
-def _sum(samples: Sequence[str], name: str, label: str = "") -> float:
-    """Sum the samples of a metric with this label value."""
-    found = (line for line in samples if re.match(rf"lensgate_{name}\b.*{label}", line))
-    return sum(float(line.rpartition(" ")[2]) for line in found)
 
 
 def _parser() -> argparse.ArgumentParser:

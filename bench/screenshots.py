@@ -205,8 +205,8 @@ def _spread(runtime: Runtime, counts: Counter[tuple[int, str, str, str]]) -> Non
 def _post(client: httpx.Client, face: DrawnFace) -> dict[str, Any]:
     query = {"id": face.name, "expected": face.expected.value, "source": face.source}
     answer = client.post("/v1/decisions", content=face.body, params=query).raise_for_status()
-    found: dict[str, Any] = answer.json()
-    return found
+    decision: dict[str, Any] = answer.json()
+    return decision
 
 
 def _photograph(url: str, folder: Path, face: DrawnFace) -> Iterator[Path]:

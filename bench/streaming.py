@@ -91,9 +91,8 @@ def _measure(process: "subprocess.Popen[bytes]", port: int, faces: Sequence[Samp
     print(f"{progress.sent / 1e9:.2f} GB in one upload, {sum(summary.values()):,} images: {summary}")
     print(f"resident: {resident:.1f} MB before, peak {watch.peak:.1f} MB during the upload")
     print(f"{rate:6.1f} images/s in the upload")
-    print(
-        f"{single:6.1f} images/s in single requests on {_cores()} connections ({before:.1f} before, {after:.1f} after)"
-    )
+    rates = f"{before:.1f} before, {after:.1f} after"
+    print(f"{single:6.1f} images/s in single requests on {usable_cores()} connections ({rates})")
     print(f"{rate / single:6.2f} of the rate of single requests")
 
 
@@ -131,11 +130,12 @@ def _archive(faces: Sequence[SampleFace], size: int) -> Iterator[bytes]:
 
 def _singles(port: int, faces: Sequence[SampleFace]) -> float:
     """Return images per second in single requests on one connection per core."""
-    share = SINGLE_IMAGES // _cores()
+    cores = usable_cores()
+    share = max(1, SINGLE_IMAGES // cores)
     start = time.perf_counter()
-    with ThreadPoolExecutor(_cores()) as pool:
-        list(pool.map(lambda _: _post(port, itertools.islice(itertools.cycle(faces), share)), range(_cores())))
-    return share * _cores() / (time.perf_counter() - start)
+    with ThreadPoolExecutor(cores) as pool:
+        list(pool.map(lambda _: _post(port, itertools.islice(itertools.cycle(faces), share)), range(cores)))
+    return share * cores / (time.perf_counter() - start)
 
 
 def _post(port: int, faces: Iterator[SampleFace]) -> None:
@@ -147,10 +147,6 @@ def _post(port: int, faces: Iterator[SampleFace]) -> None:
         if response.status != http.HTTPStatus.OK:
             raise SystemExit(text.decode())
     connection.close()
-
-
-def _cores() -> int:
-    return usable_cores()
 
 
 if __name__ == "__main__":

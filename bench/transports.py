@@ -83,9 +83,9 @@ def _compare(workload: Workload, pid: int, *, ports: Mapping[str, int], options:
         for callers in sends.values():
             _cost(callers, pid, WARM_SECONDS, pool)
         turns = {name: partial(_cost, callers, pid, options.seconds, pool) for name, callers in sends.items()}
-        found = alternate(turns, rounds=options.rounds)
-    ratio = statistics.median(other / one for one, other in zip(found["HTTP"], found["gRPC"], strict=True))
-    costs = "".join(f"{statistics.median(found[name]) * 1000:8.3f}" for name in sends)
+        measured = alternate(turns, rounds=options.rounds)
+    ratio = statistics.median(other / one for one, other in zip(measured["HTTP"], measured["gRPC"], strict=True))
+    costs = "".join(f"{statistics.median(measured[name]) * 1000:8.3f}" for name in sends)
     print(f"{workload.title:34}{costs}{ratio:8.2f}")
 
 

@@ -3,13 +3,13 @@
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
-_Found = TypeVar("_Found")
+_Value = TypeVar("_Value")
 
 
-def alternate(turns: Mapping[str, Callable[[], _Found]], *, rounds: int) -> dict[str, list[_Found]]:
+def alternate(turns: Mapping[str, Callable[[], _Value]], *, rounds: int) -> dict[str, list[_Value]]:
     """Run every turn once per round, in alternating order; return the values of each by round."""
-    found: dict[str, list[_Found]] = {name: [] for name in turns}
+    results: dict[str, list[_Value]] = {name: [] for name in turns}
     for number in range(rounds):
         for name in turns if number % 2 == 0 else reversed(list(turns)):
-            found[name].append(turns[name]())
-    return found
+            results[name].append(turns[name]())
+    return results

@@ -8,11 +8,9 @@ cores with the service, so only the ratios say something.
 
 import argparse
 import os
-import re
 import statistics
 import sys
 import tempfile
-import urllib.request
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from functools import partial
@@ -20,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
+from bench.metrics import read_samples, total
 from bench.serving.posts import Post, image_post, pixels_post, read_pictures
 from bench.serving.processes import Running, running
 from bench.serving.wrk import drive
@@ -57,10 +56,10 @@ def _compare(name: str, posts: Sequence[Post], servers: Mapping[int, Running], o
         return drive(server.port, posts, seconds=options.seconds, connections=connections).rate
 
     turns = {str(count): partial(turn, server) for count, server in servers.items()}
-    found = alternate(turns, rounds=options.rounds)
-    for count, rates in found.items():
+    measured = alternate(turns, rounds=options.rounds)
+    for count, rates in measured.items():
         print(f"{name:7} {count} at work {statistics.median(rates):8.1f} requests/s ({_range(rates, '.0f')})")
-    ratios = [several / one for one, several in zip(*found.values(), strict=True)]
+    ratios = [several / one for one, several in zip(*measured.values(), strict=True)]
     print(
         f"{name:7} ratio {statistics.median(ratios):.2f} ({_range(ratios, '.2f')}), median of {options.rounds} rounds"
     )
@@ -88,11 +87,9 @@ def _serve(workers: int, stack: ExitStack) -> AbstractContextManager[Running]:
 
 def _are_up(workers: int, port: int) -> bool:
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
-            text = answer.read().decode()
+        return total(read_samples(port), "lensgate_worker_up") == workers
     except OSError:
         return False
-    return len(re.findall(r"^lensgate_worker_up{.*} 1.0$", text, re.MULTILINE)) == workers
 
 
 if __name__ == "__main__":

@@ -79,12 +79,8 @@ def export_model(
     shipped = as_shipped(
         fitted.network, temperature=promised.temperature, novelty=promised.novelty_output(fitted.network)
     )
-    graph = to_onnx(shipped, size)
     text = _card_text(fitted, manifest, promised, version=version, command=command)
-    # The metrics are those of the exported graph, so the card is completed after the graph has run.
-    scorer = Scorer(_model(graph, text), device="cpu")
-    text = _measured(scorer, text, load_records(records, Split.TEST, size=size))
-    model = _model(graph, text.model_copy(update={"golden": golden_samples(scorer)}))
+    model = _with_metrics(to_onnx(shipped, size), text, load_records(records, Split.TEST, size=size))
     exported = Scorer(model, device="cpu")
     check_graph(shipped, exported, load_records(records, *Split, size=size).images)
     check_golden(exported, model.card)
@@ -119,11 +115,11 @@ def check_graph(network: keras.Model, scorer: Scorer, images: Pixels) -> float:
     refuse_few(len(images))
     expected = network.predict(images.astype(np.float32), batch_size=64, verbose=0)
     parts = [scorer.run(part) for part in np.array_split(images, 8)]
-    found = {name: np.concatenate([part[name] for part in parts]) for name in expected}
-    for name, one in expected.items():
-        if not np.all(np.abs(found[name] - one) <= LARGEST_RELATIVE_DIFFERENCE * np.maximum(1, np.abs(one))):
+    outputs = {name: np.concatenate([part[name] for part in parts]) for name in expected}
+    for name, values in expected.items():
+        if not np.all(np.abs(outputs[name] - values) <= LARGEST_RELATIVE_DIFFERENCE * np.maximum(1, np.abs(values))):
             raise ExportError(f"the exported graph differs from the network in {name}")
-    largest = float(np.abs(found["glasses_probability"] - expected["glasses_probability"]).max())
+    largest = float(np.abs(outputs["glasses_probability"] - expected["glasses_probability"]).max())
     if not largest <= LARGEST_DIFFERENCE:
         raise ExportError(f"the exported graph differs from the network by {largest:.1e} in probability")
     return largest
@@ -185,6 +181,13 @@ def _card_text(
         reference_histogram=ReferenceHistogram(edges=(0.0, 0.5, 1.0), counts=(1, 1)),
         tools={tool.__name__: str(tool.__version__) for tool in TOOLS},
     )
+
+
+def _with_metrics(graph: onnx.ModelProto, text: CardText, test: Records) -> Model:
+    """Complete the card after the graph has run, because the metrics are those of the exported graph."""
+    scorer = Scorer(_model(graph, text), device="cpu")
+    text = _measured(scorer, text, test)
+    return _model(graph, text.model_copy(update={"golden": golden_samples(scorer)}))
 
 
 def _measured(scorer: Scorer, text: CardText, test: Records) -> CardText:

@@ -157,25 +157,25 @@ def _fold_rescaling(graph: _Graph, cast: onnx.NodeProto) -> None:
 
 
 def _cast_of_image(graph: _Graph) -> onnx.NodeProto | None:
-    """The node that makes the image's bytes numbers, if it alone reads them."""
+    """Return the node that casts the image's bytes to floats, or None if other nodes read them too."""
     (image,) = (each.name for each in graph.proto.input)
     readers = graph.consumers(image)
     return readers[0] if len(readers) == 1 and readers[0].op_type == "Cast" else None
 
 
 def _fed_linearly(graph: _Graph, name: str) -> list[onnx.NodeProto] | None:
-    """The convolutions that a tensor reaches by linear steps only; None if it also reaches something else."""
+    """Return the convolutions that a tensor reaches by linear steps only; None if it also reaches another node."""
     if any(output.name == name for output in graph.proto.output):
         return None
-    found: list[onnx.NodeProto] = []
+    fed: list[onnx.NodeProto] = []
     for node in graph.consumers(name):
         if node.op_type == "Conv" and node.input[0] == name and graph.constants.get(node.input[1]) is not None:
-            found.append(node)
+            fed.append(node)
         elif node.op_type in _LINEAR and (further := _fed_linearly(graph, node.output[0])) is not None:
-            found += further
+            fed += further
         else:
             return None
-    return found
+    return fed
 
 
 def _transpose_bytes(graph: _Graph, cast: onnx.NodeProto) -> None:

@@ -1,7 +1,5 @@
 """Write probability and decision for every image of a folder to a table."""
 
-import csv
-import io
 import itertools
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,6 +14,7 @@ from gate.files import atomic_file
 from gate.header import IMAGE_ENDINGS
 from gate.pixels import Pixels
 from gate.scorer import Scorer
+from training.data.csv_table import csv_text
 from training.data.dataset import IMAGE_FOLDERS, read_unlabelled, require_folder
 from training.data.progress import progress_bar
 from training.data.shards import decode_images
@@ -72,11 +71,8 @@ def predict_images(model: Model, images: Sequence[Path], out: Path) -> Predictio
         raise DataError(f"{out} is a folder: name the table to write, such as {out / 'predictions.csv'}")
     with atomic_file(out) as temporary:
         rows = list(_rows(Scorer(model, device="cpu"), model, images))
-        text = io.StringIO()
-        table = csv.writer(text, lineterminator="\n")
-        table.writerow(COLUMNS)
-        table.writerows([escape_formula(cell) for cell in row] for row in rows)
-        temporary.write_bytes(text.getvalue().encode(errors="surrogateescape"))
+        text = csv_text([COLUMNS, *([escape_formula(cell) for cell in row] for row in rows)])
+        temporary.write_bytes(text.encode(errors="surrogateescape"))
     decisions = [row[3] for row in rows]
     return PredictionCounts(decisions.count(Action.ACCEPT), decisions.count(Action.DISCARD), decisions.count(""))
 

@@ -29,11 +29,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     print(f"{'library':12}{'tensor':32}{'pixels':>10}{f'ms, 1 of {BATCH}':>12}")
     # One after the other: a data loader forks, which is unsafe after JAX has started threads.
-    found = [(library, _check(library)) for library in find_libraries(options.libraries)]
+    checked = [(library, _check(library)) for library in find_libraries(options.libraries)]
     print_threads()
-    if not all(is_right for _, is_right in found):
+    if not all(is_right for _, is_right in checked):
         return 1
-    return 0 if any(library.device for library, _ in found) else 2
+    return 0 if any(library.device for library, _ in checked) else 2
 
 
 def _check(library: TensorLibrary) -> bool:

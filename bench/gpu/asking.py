@@ -22,11 +22,11 @@ _EDGE = 256
 
 def ask(library: TensorLibrary, url: str) -> bool:
     """Print a line for each method; return whether every answer is correct."""
-    found = {"Gate": _ask(library, url), "AsyncGate": asyncio.run(_ask_on_loop(library, url))}
-    found["GateFilter"] = _filter(library, url)
-    for title, is_right in found.items():
+    results = {"Gate": _ask(library, url), "AsyncGate": asyncio.run(_ask_on_loop(library, url))}
+    results["GateFilter"] = _filter(library, url)
+    for title, is_right in results.items():
         print(f"{library.name:12}{title:32}{'right' if is_right else 'WRONG':>10}", flush=True)
-    return all(found.values())
+    return all(results.values())
 
 
 def _images(library: TensorLibrary) -> list[Any]:
@@ -65,10 +65,10 @@ def _filter(library: TensorLibrary, url: str) -> bool:
 
 def run_examples(library: TensorLibrary, url: str) -> bool:
     """The PyTorch examples, without the network of a StyleGAN."""
-    found = {"examples/torch_loader.py": _load(library, url), "examples/stylegan.py": _draw(library, url)}
-    for title, is_right in found.items():
+    results = {"examples/torch_loader.py": _load(library, url), "examples/stylegan.py": _draw(library, url)}
+    for title, is_right in results.items():
         print(f"{library.name:12}{title:32}{'right' if is_right else 'WRONG':>10}", flush=True)
-    return all(found.values())
+    return all(results.values())
 
 
 def _load(library: TensorLibrary, url: str) -> bool:

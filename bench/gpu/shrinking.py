@@ -45,8 +45,8 @@ def compare(library: TensorLibrary) -> bool:
         images = noise(10, edge)
         wanted = plain_average(images, size)
         for title, tensor in _layouts(library, images):
-            found = _shrink(tensor, size)
-            alike.setdefault(title, []).append(np.array_equal(found, wanted[: len(found)]))
+            shrunk = _shrink(tensor, size)
+            alike.setdefault(title, []).append(np.array_equal(shrunk, wanted[: len(shrunk)]))
     times = {title: _time(library, tensor) for title, tensor in _layouts(library, noise(BATCH, 1024))}
     for title, results in alike.items():
         shown = "equal" if all(results) else "DIFFERENT"
@@ -81,13 +81,13 @@ def _shrink(tensor: Any, size: int) -> Pixels:
 
 def _time(library: TensorLibrary, tensor: Any) -> float:
     """Return the median milliseconds per image, including the copy to the host."""
-    found = []
+    times = []
     for _ in range(_RUNS + 2):
         library.wait()
         start = time.perf_counter()
         count = len(_shrink(tensor, SIZE))
-        found.append((time.perf_counter() - start) / count * 1e3)
-    return statistics.median(found[2:])
+        times.append((time.perf_counter() - start) / count * 1e3)
+    return statistics.median(times[2:])
 
 
 def _compare_levels(library: TensorLibrary) -> bool:
@@ -118,8 +118,8 @@ def compare_streams(library: TensorLibrary) -> bool:
         made = source + (heavy[0, 0].isnan() * 0).to(torch.uint8)
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
-        found = _shrink(made, SIZE)
-    is_equal = bool(np.array_equal(found, plain_average(images, SIZE)))
+        shrunk = _shrink(made, SIZE)
+    is_equal = bool(np.array_equal(shrunk, plain_average(images, SIZE)))
     more = (torch.cuda.max_memory_allocated() - before) / 1e6
     print(f"{library.name:12}{'on a separate stream':32}{'equal' if is_equal else 'DIFFERENT':>10}")
     print(f"{library.name:12}memory beyond the batch's {source.nbytes / 1e6:.0f} MB: {more:.0f} MB")
@@ -131,9 +131,9 @@ def print_threads() -> None:
     raster = open_raster(noise(BATCH, 1024))
     with ThreadPoolExecutor(THREADS) as threads:
         for title, pool in (("1 thread", None), (f"{THREADS} threads", threads)):
-            found = []
+            times = []
             for _ in range(_RUNS):
                 start = time.perf_counter()
                 raster.shrink(0, BATCH, size=SIZE, executor=pool)
-                found.append((time.perf_counter() - start) / BATCH * 1e3)
-            print(f"{'numpy':12}{title:42}{statistics.median(found):>12.3f}")
+                times.append((time.perf_counter() - start) / BATCH * 1e3)
+            print(f"{'numpy':12}{title:42}{statistics.median(times):>12.3f}")

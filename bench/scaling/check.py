@@ -17,11 +17,11 @@ from pathlib import Path
 from statistics import fmean, median
 
 from bench.scaling import nginx
-from bench.scaling.inprocess import InProcess
-from bench.scaling.pair import REPLICAS, Expense, ReplicaPair, Sent, TooFewCoresError, replicas
+from bench.scaling.inprocess import StepTimer
+from bench.scaling.pair import REPLICAS, Expense, PlanOutcome, ReplicaPair, TooFewCoresError, replicas
 from bench.scaling.predicted_vs_measured import MAX_OFF, Figures, ImageCost, PredictionRow, capacity, predict
 from bench.scaling.processor import milliseconds
-from bench.scaling.replica_failure import SIGNALS, Ending, end_one
+from bench.scaling.replica_failure import SIGNALS, SignalOutcome, signal_one
 from bench.scaling.tables import DocumentError, MarkdownTable, by_name, refresh
 from bench.serving.contenders import PICTURES, ROOT
 from bench.serving.machine import describe
@@ -53,10 +53,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return int(bool(_missed(rows, endings)))
 
 
-def _check(images: Path, seconds: float) -> tuple[list[PredictionRow], list[Ending]]:
+def _check(images: Path, seconds: float) -> tuple[list[PredictionRow], list[SignalOutcome]]:
     nginx.check_installed()
     files = read_pictures(images)
-    bare = InProcess(ModelStore(ROOT / "models").load(), rounds=1)
+    bare = StepTimer(ModelStore(ROOT / "models").load(), rounds=1)
     pictures = [ImageCost(len(data), median(milliseconds(bare.pixels, [data] * 4)[1:])) for data in files]
     posts = [image_post("/v1/decisions", data) for data in files]
     guess = REPLICAS * 1e3 / (fmean(picture.decode_ms for picture in pictures) + _BESIDES_DECODING_MS)
@@ -66,7 +66,7 @@ def _check(images: Path, seconds: float) -> tuple[list[PredictionRow], list[Endi
             with nginx.proxying([replica.port for replica in both], method=method) as proxy:
                 pair = ReplicaPair(both, proxy, posts, is_alone)
                 rows += _compare(pair, pictures, method=method, guess=guess, seconds=seconds)
-        end = partial(end_one, posts=posts, rate=_ENDING_LOAD * guess, seconds=seconds / 2)
+        end = partial(signal_one, posts=posts, rate=_ENDING_LOAD * guess, seconds=seconds / 2)
         endings = [end(both, number=SIGNALS[0])]
     for number in SIGNALS[1:]:
         with replicas(files[0]) as (both, _):
@@ -89,17 +89,17 @@ def _compare(
         expense = moderate if load < 1 else full
         predicted = predict(plan, pictures, expense, method=method, is_alone=pair.is_alone)
         sent = pair.send(plan, start_seconds=start)
-        rows.append(PredictionRow(method, load, plan.rate, predicted, Figures.found(sent.result), sent.others))
-        print(f"{method}, {load:g} of {most:.0f} images/s: {_story(sent)}", file=sys.stderr, flush=True)
+        rows.append(PredictionRow(method, load, plan.rate, predicted, Figures.of_result(sent.result), sent.others))
+        print(f"{method}, {load:g} of {most:.0f} images/s: {_counts(sent)}", file=sys.stderr, flush=True)
     return rows
 
 
-def _story(sent: Sent) -> str:
+def _counts(sent: PlanOutcome) -> str:
     counts = {**sent.result.statuses, **sent.result.failures}
     return ", ".join(f"{count} x {what}" for what, count in counts.items()) + f"; others took {sent.others:.0%}"
 
 
-def _tables(rows: Sequence[PredictionRow], endings: Sequence[Ending]) -> list[MarkdownTable]:
+def _tables(rows: Sequence[PredictionRow], endings: Sequence[SignalOutcome]) -> list[MarkdownTable]:
     head = ["method", "load", "images/s sent", "answered a second", "median, ms", "99 %, ms"]
     return [
         MarkdownTable("checked", head, [row.cells() for row in rows]),
@@ -111,7 +111,7 @@ def _tables(rows: Sequence[PredictionRow], endings: Sequence[Ending]) -> list[Ma
     ]
 
 
-def _verdict(rows: Sequence[PredictionRow], endings: Sequence[Ending]) -> list[str]:
+def _verdict(rows: Sequence[PredictionRow], endings: Sequence[SignalOutcome]) -> list[str]:
     limits = ", ".join(f"{name} within {most:.0%}" for name, most in MAX_OFF.items())
     lines = [f"predicted / measured (relative error of the prediction); wanted: {limits}, no image lost"]
     if (others := max(row.others for row in rows)) > _QUIET:
@@ -120,7 +120,7 @@ def _verdict(rows: Sequence[PredictionRow], endings: Sequence[Ending]) -> list[s
     return [*lines, f"missed: {', '.join(missed)}" if missed else "all agree"]
 
 
-def _missed(rows: Sequence[PredictionRow], endings: Sequence[Ending]) -> list[str]:
+def _missed(rows: Sequence[PredictionRow], endings: Sequence[SignalOutcome]) -> list[str]:
     missed = [f"{row.method} at {row.load:g}" for row in rows if not row.agrees]
     return missed + [one.signal for one in endings if not one.agrees]
 

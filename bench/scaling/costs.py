@@ -13,7 +13,7 @@ GIGABYTE = 1e9
 _HOUR = 3_600.0
 _MONTH_DAYS = 365 / 12
 _RETENTION_DAYS = 15.0
-"""Scrape interval and retention of Prometheus, from compose and its defaults."""
+"""Retention of Prometheus in docker-compose.yml."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,5 +159,5 @@ class Monitoring:
 
     @property
     def gigabytes(self) -> float:
-        """Bytes on disk within the retention."""
+        """Gigabytes on disk within the retention."""
         return self.samples * self.inputs.sample_bytes * _RETENTION_DAYS * DAY / GIGABYTE

@@ -41,11 +41,14 @@ def _route(route: Route) -> list[str]:
     ]
 
 
-def _database(one: Database) -> Iterator[tuple[str, str]]:
-    yield f"{one.title}: size of a decision, of {one.rows:,}", f"{number(one.row_bytes)} bytes"
-    yield f"{one.title}: one inserted, of 5,000", f"{number(one.insert_ms)} ms"
-    yield f"{one.title}: all counted", f"{number(one.count_seconds)} s"
-    yield f"{one.title}: {one.prune_rows:,} deleted, all counted before", f"{number(one.prune_seconds)} s"
+def _database(database: Database) -> Iterator[tuple[str, str]]:
+    yield f"{database.title}: size of a decision, of {database.rows:,}", f"{number(database.row_bytes)} bytes"
+    yield f"{database.title}: one inserted, of 5,000", f"{number(database.insert_ms)} ms"
+    yield f"{database.title}: all counted", f"{number(database.count_seconds)} s"
+    yield (
+        f"{database.title}: {database.prune_rows:,} deleted, all counted before",
+        f"{number(database.prune_seconds)} s",
+    )
 
 
 def _most(measured: Measured) -> Iterator[tuple[str, str]]:

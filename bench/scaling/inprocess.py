@@ -20,7 +20,7 @@ EDGE = 1024
 _RUNS = 10
 
 
-class InProcess:
+class StepTimer:
     """Measure in the calling thread: each item `rounds` times, without the first round.
 
     Args:

@@ -33,13 +33,13 @@ class Inputs:
     @classmethod
     def add_flags(cls, parser: argparse.ArgumentParser) -> None:
         """Add a flag for each field."""
-        for one in fields(cls):
+        for each in fields(cls):
             parser.add_argument(
-                "--" + one.name.replace("_", "-"),
-                type=type(one.default),
-                default=one.default,
+                "--" + each.name.replace("_", "-"),
+                type=type(each.default),
+                default=each.default,
                 metavar="NUMBER",
-                help=f"{one.metadata['help']} ({one.default:g})",
+                help=f"{each.metadata['help']} ({each.default:g})",
             )
 
     @classmethod
@@ -49,10 +49,10 @@ class Inputs:
         Raises:
             ValueError: a number is out of range; the text names the flag.
         """
-        given = {one.name: getattr(options, one.name) for one in fields(cls)}
-        for one in fields(cls):
-            least, most = one.metadata["least"], one.metadata["most"]
-            if not least <= given[one.name] <= most:
-                flag = "--" + one.name.replace("_", "-")
-                raise ValueError(f"{flag} {given[one.name]:g} is not from {least:g} to {most:g}")
+        given = {each.name: getattr(options, each.name) for each in fields(cls)}
+        for each in fields(cls):
+            least, most = each.metadata["least"], each.metadata["most"]
+            if not least <= given[each.name] <= most:
+                flag = "--" + each.name.replace("_", "-")
+                raise ValueError(f"{flag} {given[each.name]:g} is not from {least:g} to {most:g}")
         return cls(**given)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from bench.scaling import databases, figures, measured, nginx
 from bench.scaling.bulk import bulk_ms
-from bench.scaling.inprocess import InProcess, large_images, picture_bytes
+from bench.scaling.inprocess import StepTimer, large_images, picture_bytes
 from bench.scaling.measured import Bulk, Database, Measured, Route
 from bench.scaling.routes import LARGE_IMAGES, MeasuredRoute, kinds
 from bench.scaling.saturation import cost, series
@@ -33,14 +33,14 @@ _WARM_SECONDS = 1.0
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print and write."""
     options = _parser().parse_args(arguments)
-    found = _measure(options)
-    for line in found.machine:
+    result = _measure(options)
+    for line in result.machine:
         print(line)
-    for table in figures.tables(found):
+    for table in figures.tables(result):
         print(f"\n{table}")
-    for name, how in found.how.items():
+    for name, how in result.how.items():
         print(f"{name}: {how}")
-    measured.save(found, options.out)
+    measured.save(result, options.out)
     print(f"written: {options.out}")
     return 0
 
@@ -49,7 +49,7 @@ def _measure(options: argparse.Namespace) -> Measured:
     pictures = read_pictures(options.images)
     model = ModelStore(ROOT / "models").load()
     _say("one thread")
-    bare = InProcess(model, rounds=options.rounds)
+    bare = StepTimer(model, rounds=options.rounds)
     ways = kinds(pictures, bare)
     routes, count = _serve(pictures[0], ways, options)
     return Measured(
@@ -101,21 +101,21 @@ def _route(service: Running, way: MeasuredRoute, *, proxy: Running | None, optio
 
 
 def _bulk(pictures: Mapping[str, Sequence[bytes]], options: argparse.Namespace) -> dict[str, Bulk]:
-    found = {}
+    costs = {}
     for name, files in pictures.items():
         _say(f"bulk, {name}")
         rounds = [bulk_ms(files, repeat=options.repeat) for _ in range(options.rounds)]
-        found[name] = Bulk(title=f"bulk, {name.upper()} file", bulk_ms=statistics.median(rounds))
-    return found
+        costs[name] = Bulk(title=f"bulk, {name.upper()} file", bulk_ms=statistics.median(rounds))
+    return costs
 
 
 def _databases(card: Card, rows: int) -> dict[str, Database]:
-    found = {}
+    speeds = {}
     for name, measure in (("sqlite", databases.sqlite), ("postgres", databases.postgres)):
         _say(f"{name}, {rows:,} decisions")
         if database := measure(card, rows=rows):
-            found[name] = database
-    return found
+            speeds[name] = database
+    return speeds
 
 
 def _say(text: str) -> None:

@@ -29,7 +29,7 @@ class Expense:
 
 
 @dataclass(frozen=True, slots=True)
-class Sent:
+class PlanOutcome:
     """Result of a plan: answers, processor time per image, and the share of all cores used by other processes."""
 
     result: LoadResult
@@ -57,7 +57,7 @@ class ReplicaPair:
         """Core seconds that the generator takes to start, before the first image."""
         return offer(LoadPlan(self.proxy.port, 1.0, 1.0, poisson=False), self.posts).cpu
 
-    def send(self, plan: LoadPlan, *, start_seconds: float) -> Sent:
+    def send(self, plan: LoadPlan, *, start_seconds: float) -> PlanOutcome:
         """Run a plan."""
         clock, spent = ticks(), self._spent()
         result = offer(plan, self.posts)
@@ -65,7 +65,7 @@ class ReplicaPair:
         others = taken_by_others(clock, ticks(), ours=replica + proxy + result.cpu)
         answered = max(1, len(result.latencies))
         expense = Expense(replica / answered * 1e3, (proxy + result.cpu - start_seconds) / max(1, result.due) * 1e3)
-        return Sent(result, expense, others)
+        return PlanOutcome(result, expense, others)
 
     def full_ms(self, seconds: float) -> float:
         """Core milliseconds per image in a replica when both replicas are saturated."""
@@ -91,12 +91,14 @@ def replicas(picture: bytes) -> Iterator[tuple[Sequence[Running], bool]]:
         raise TooFewCoresError(f"each of {REPLICAS} replicas needs a core of its own: there is one")
     rest = cores[REPLICAS:]
     with ExitStack() as stack:
-        found = [stack.enter_context(_pinned(core).running(picture)) for core in cores[:REPLICAS]]
+        started = [stack.enter_context(_pinned(core).running(picture)) for core in cores[:REPLICAS]]
         stack.callback(os.sched_setaffinity, 0, cores)
         os.sched_setaffinity(0, rest or cores)
-        yield found, bool(rest)
+        yield started, bool(rest)
 
 
 def _pinned(core: int) -> Contender:
-    one = lensgate(settings={"LENSGATE_DECODE_THREADS": "1"})
-    return dataclasses.replace(one, command=lambda port: ["taskset", "--cpu-list", str(core), *one.command(port)])
+    contender = lensgate(settings={"LENSGATE_DECODE_THREADS": "1"})
+    return dataclasses.replace(
+        contender, command=lambda port: ["taskset", "--cpu-list", str(core), *contender.command(port)]
+    )

@@ -113,9 +113,9 @@ class _FleetPlan:
     def series(self) -> MarkdownTable:
         rows = []
         for way in self._ways.values():
-            found = [Monitoring(Fleet(way, scale).replicas, self._measured.series, self._inputs) for scale in SCALES]
-            cells = [*(f"{one.series:,.0f}" for one in found), number(found[-1].samples, 2)]
-            rows.append([way.route.title, *cells, number(found[-1].gigabytes, 2)])
+            loads = [Monitoring(Fleet(way, scale).replicas, self._measured.series, self._inputs) for scale in SCALES]
+            cells = [*(f"{one.series:,.0f}" for one in loads), number(loads[-1].samples, 2)]
+            rows.append([way.route.title, *cells, number(loads[-1].gigabytes, 2)])
         return MarkdownTable("plan-series", ["series", *_DAYS, f"samples/s, {_LAST}", f"GB on disk, {_LAST}"], rows)
 
     def money(self) -> MarkdownTable:
@@ -150,9 +150,9 @@ class _FleetPlan:
             (f"{most:,.0f} series", lambda way: most / series * way.replica_rate),
         ]
         rows = [[title, *(self._millions(rate(self._ways[name])) for name in _LIMITED)] for title, rate in limits]
-        for one in self._measured.databases.values():
-            rate = record_rate(one, _KEPT.records_max_rows)
-            rows.append([f"a writer to {one.title}", *[self._millions(rate)] * len(_LIMITED)])
+        for database in self._measured.databases.values():
+            rate = record_rate(database, _KEPT.records_max_rows)
+            rows.append([f"a writer to {database.title}", *[self._millions(rate)] * len(_LIMITED)])
         titles = (self._ways[name].route.title for name in _LIMITED)
         return MarkdownTable("plan-limits", ["millions of images a day", *titles], rows)
 

@@ -42,7 +42,7 @@ class Figures:
         return cls(in_time / seconds, percentile(ordered, 0.5), percentile(ordered, 0.99))
 
     @classmethod
-    def found(cls, result: LoadResult) -> "Figures":
+    def of_result(cls, result: LoadResult) -> "Figures":
         """Return the figures of a measured plan."""
         return cls.of(result.seconds, in_time=result.in_time, milliseconds=result.latencies)
 
@@ -55,14 +55,14 @@ class PredictionRow:
     load: float
     rate: float
     predicted: Figures
-    found: Figures
+    measured: Figures
     others: float
     """Share of all cores used by other processes."""
 
     def off(self, name: str) -> float:
         """Relative error of the prediction; positive if it is too high."""
-        found: float = getattr(self.found, name)
-        return getattr(self.predicted, name) / found - 1 if found else math.inf
+        measured: float = getattr(self.measured, name)
+        return getattr(self.predicted, name) / measured - 1 if measured else math.inf
 
     @property
     def agrees(self) -> bool:
@@ -70,9 +70,9 @@ class PredictionRow:
         return all(abs(self.off(name)) <= most for name, most in MAX_OFF.items())
 
     def cells(self) -> list[str]:
-        """For the table."""
+        """Return the cells of the table."""
         figures = [
-            f"{number(getattr(self.predicted, name))} / {number(getattr(self.found, name))} ({self.off(name):+.0%})"
+            f"{number(getattr(self.predicted, name))} / {number(getattr(self.measured, name))} ({self.off(name):+.0%})"
             for name in MAX_OFF
         ]
         return [self.method, f"{self.load:g}", number(self.rate), *figures]

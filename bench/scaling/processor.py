@@ -25,12 +25,12 @@ def seconds_of_thread(pid: int) -> float:
 
 def milliseconds(work: Callable[[_Item], object], items: Iterable[_Item]) -> list[float]:
     """Return the processor time of `work` on each item, in this thread."""
-    found = []
+    times = []
     for item in items:
         start = time.thread_time()
         work(item)
-        found.append((time.thread_time() - start) * 1e3)
-    return found
+        times.append((time.thread_time() - start) * 1e3)
+    return times
 
 
 def quantiles(values: Sequence[float]) -> tuple[float, ...]:
@@ -52,10 +52,10 @@ def ticks() -> list[int]:
 
 
 def _family(pids: Iterable[int]) -> list[int]:
-    found = list(pids)
-    for pid in found:  # Extended during the iteration.
-        found += [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    return found
+    family = list(pids)
+    for pid in family:  # Extended during the iteration.
+        family += [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return family
 
 
 def _read(stat: Path) -> float:

@@ -15,7 +15,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGKILL)
 
 
 @dataclass(frozen=True, slots=True)
-class Ending:
+class SignalOutcome:
     """Number of images sent, and of images answered 200."""
 
     signal: str
@@ -28,13 +28,13 @@ class Ending:
         return self.answered == self.sent
 
     def cells(self) -> list[str]:
-        """For the table."""
+        """Return the cells of the table."""
         return [self.signal, f"{self.sent:,}", f"{self.sent - self.answered:,}"]
 
 
-def end_one(
+def signal_one(
     replicas: Sequence[Running], posts: Sequence[Post], number: signal.Signals, *, rate: float, seconds: float
-) -> Ending:
+) -> SignalOutcome:
     """Send `rate` images/s to the replicas, and a signal to the first one after half of the time."""
     with proxying([replica.port for replica in replicas]) as proxy:
         timer = threading.Timer(seconds / 2, os.kill, (replicas[0].pid, number))
@@ -43,4 +43,4 @@ def end_one(
             result = offer(LoadPlan(proxy.port, rate, seconds), posts)
         finally:
             timer.cancel()
-    return Ending(number.name, result.due, len(result.latencies))
+    return SignalOutcome(number.name, result.due, len(result.latencies))

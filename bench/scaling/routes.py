@@ -6,7 +6,7 @@ from itertools import cycle, islice
 
 import numpy as np
 
-from bench.scaling.inprocess import BATCH, EDGE, InProcess, large_images
+from bench.scaling.inprocess import BATCH, EDGE, StepTimer, large_images
 from bench.scaling.saturation import Traffic
 from bench.serving.posts import Post, as_jpeg, image_post, pixels_post
 from gate.pixels import Pixels
@@ -25,7 +25,7 @@ class MeasuredRoute:
     decode_ms: tuple[float, ...]
 
 
-def kinds(pictures: Sequence[bytes], bare: InProcess) -> Mapping[str, MeasuredRoute]:
+def kinds(pictures: Sequence[bytes], bare: StepTimer) -> Mapping[str, MeasuredRoute]:
     """Return all routes, built from the same PNG files."""
     jpegs, large = as_jpeg(pictures), large_images(LARGE_IMAGES)
     small = [bare.pixels(data) for data in pictures]

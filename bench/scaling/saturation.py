@@ -1,17 +1,16 @@
 """Cost of an image at full load in the service and in nginx: processor time and bytes on the wire."""
 
-import re
 import socket
 import statistics
 import time
-import urllib.request
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from bench.metrics import read_samples, total
 from bench.scaling.processor import seconds_of, seconds_of_thread
-from bench.serving.answers import AnswerReader
 from bench.serving.posts import Post
 from bench.serving.processes import Running
+from bench.serving.response_parser import ResponseParser
 from bench.serving.wrk import drive
 
 _SETTLE_SECONDS = 30.0
@@ -47,7 +46,7 @@ class Cost:
 def cost(service: Running, traffic: Traffic, *, seconds: float, proxy: Running | None = None) -> Cost:
     """Keep the service busy for `seconds`, through `proxy` if given.
 
-    Hashing and recording after the answers are included.
+    Hashing and recording after the responses are included.
     """
     early, images = _spent(service, proxy), decisions(service.port)
     drive((proxy or service).port, traffic.posts, seconds=seconds, connections=traffic.connections)
@@ -64,12 +63,12 @@ def _spent(service: Running, proxy: Running | None) -> tuple[float, float, float
 
 def decisions(port: int) -> float:
     """Return the number of decisions of the service at `port`."""
-    return _sum(port, "lensgate_decisions_total")
+    return total(read_samples(port), "lensgate_decisions_total")
 
 
 def series(port: int) -> int:
     """Return the number of samples in a scrape of the service."""
-    return len(_samples(port))
+    return len(read_samples(port))
 
 
 def settle(port: int) -> None:
@@ -79,29 +78,18 @@ def settle(port: int) -> None:
         RuntimeError: the wait is too long.
     """
     deadline = time.monotonic() + _SETTLE_SECONDS
-    while _sum(port, "lensgate_queued_records"):
+    while total(read_samples(port), "lensgate_queued_records"):
         if time.monotonic() > deadline:
             raise RuntimeError(f"decisions are not recorded within {_SETTLE_SECONDS:g} s")
         time.sleep(0.05)
 
 
-def _sum(port: int, name: str) -> float:
-    found = (line for line in _samples(port) if re.match(rf"{name}\b", line))
-    return sum(float(line.rpartition(" ")[2]) for line in found)
-
-
-def _samples(port: int) -> list[str]:
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
-        text: str = answer.read().decode()
-    return [line for line in text.splitlines() if line and not line.startswith("#")]
-
-
 def _answer_bytes(port: int, post: Post) -> int:
-    reader, received = AnswerReader(), 0
+    parser, received = ResponseParser(), 0
     with socket.create_connection(("127.0.0.1", port), 30.0) as connection:
         connection.sendall(post.head() + post.body)
         while data := connection.recv(1 << 16):
             received += len(data)
-            if reader.feed(data):
+            if parser.feed(data):
                 return received
     raise ConnectionError("the service closed the connection before it had answered")

@@ -49,12 +49,12 @@ class ScenarioOutcome:
 
     @classmethod
     def of(cls, answers: Sequence[SimulatedAnswer]) -> "ScenarioOutcome":
-        """Number of images."""
+        """Return the outcome of these answers."""
         seconds = sorted(answer.seconds for answer in answers if answer.status == ANSWERED)
         return cls(Counter(answer.status for answer in answers), seconds)
 
     def share(self, status: int) -> float:
-        """Share of images answered 200; NaN without images."""
+        """Return the share of images with this status; NaN without images."""
         return self.statuses[status] / total if (total := self.statuses.total()) else math.nan
 
     def milliseconds(self, share: float) -> float:

@@ -19,7 +19,7 @@ from bench.scaling.balancers import BALANCERS
 from bench.scaling.measured import Measured, MeasuredError
 from bench.scaling.replica import ANSWERED
 from bench.scaling.scenarios import Scenario, ScenarioOutcome
-from bench.scaling.simulation import Care, Cluster, Outage
+from bench.scaling.simulation import Cluster, FailurePolicy, Outage
 from bench.scaling.tables import DocumentError, MarkdownTable, by_name, number, refresh
 
 REPLICAS = (1, 2, 4, 10, 30, 100)
@@ -29,7 +29,7 @@ PNG_SHARE = 0.7
 _BURST = 16
 _SLOW = 0.5
 _STOPS = Outage(0, start=5.0, seconds=4.0)
-_CARELESS = Care(passes_on=False, fails=float("inf"))
+_NO_POLICY = FailurePolicy(retries=False, max_fails=float("inf"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +70,9 @@ def _slow(replicas: int) -> Scenario:
     return Scenario(Cluster([_SLOW] + [1.0] * (replicas - 1)), 0.7)
 
 
-def _stopping(care: Care) -> Callable[[int], Scenario]:
+def _stopping(policy: FailurePolicy) -> Callable[[int], Scenario]:
     return lambda replicas: Scenario(
-        Cluster([1.0] * replicas, outages=[_STOPS], care=care),
+        Cluster([1.0] * replicas, outages=[_STOPS], policy=policy),
         0.4,
         window=(_STOPS.start, _STOPS.start + _STOPS.seconds),
     )
@@ -84,14 +84,14 @@ STUDIES = (
     FleetStudy("simulated-120", REPLICAS, _equal(1.2), _goodput),
     FleetStudy("simulated-bursts", REPLICAS, _equal(0.7, _BURST), _times),
     FleetStudy("simulated-slow", FEW, _slow, _goodput),
-    FleetStudy("simulated-stop", FEW, _stopping(Care()), _goodput),
-    FleetStudy("simulated-careless", FEW, _stopping(_CARELESS), _goodput),
+    FleetStudy("simulated-stop", FEW, _stopping(FailurePolicy()), _goodput),
+    FleetStudy("simulated-careless", FEW, _stopping(_NO_POLICY), _goodput),
 )
 
 
-def mix_of(found: Measured, png_share: float = PNG_SHARE) -> Mix:
+def mix_of(figures: Measured, png_share: float = PNG_SHARE) -> Mix:
     """Return the measured mix of PNG and JPEG files."""
-    works = [(png_share, work_of(found.routes["png"])), (1 - png_share, work_of(found.routes["jpeg"]))]
+    works = [(png_share, work_of(figures.routes["png"])), (1 - png_share, work_of(figures.routes["jpeg"]))]
     return Mix([(share, work) for share, work in works if share > 0])
 
 

@@ -23,16 +23,16 @@ class Outage:
 
 
 @dataclass(frozen=True, slots=True)
-class Care:
+class FailurePolicy:
     """How a balancer treats an unreachable replica; the defaults are those of docs/operation/scaling.md for nginx.
 
     Whether to retry refused or unanswered requests on another replica, and after how many consecutive refusals to
     exclude the replica for how many seconds.
     """
 
-    passes_on: bool = True
-    fails: float = 3
-    out_seconds: float = 2.0
+    retries: bool = True
+    max_fails: float = 3
+    fail_timeout: float = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class Cluster:
     cores: int = 2
     settings: Settings = field(default_factory=Settings)
     outages: Sequence[Outage] = ()
-    care: Care = field(default_factory=Care)
+    policy: FailurePolicy = field(default_factory=FailurePolicy)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class SimulatedAnswer:
 
 
 def simulate(cluster: Cluster, balancer: Balancer, arrivals: Iterable[Arrival]) -> list[SimulatedAnswer]:
-    """Yield the answer to each image, in order of the answers."""
+    """Return the answer to each image, in order of the answers."""
     return _Simulation(cluster, balancer).run(arrivals)
 
 
@@ -65,7 +65,7 @@ class _Simulation:
 
     def __init__(self, cluster: Cluster, balancer: Balancer) -> None:
         self.now = 0.0
-        self._care = cluster.care
+        self._policy = cluster.policy
         self._balancer = balancer
         self._answers: list[SimulatedAnswer] = []
         # Ties are resolved by order of scheduling.
@@ -93,7 +93,7 @@ class _Simulation:
 
     def end(self, request: QueuedImage, status: int) -> None:
         self._connections[request.replica] -= 1
-        if status == LOST and self._care.passes_on:
+        if status == LOST and self._policy.retries:
             self._offer(request.arrival)
         else:
             self._settle(request.arrival, status)
@@ -126,7 +126,7 @@ class _Simulation:
             self._fail(replica.number)
             self._connections[replica.number] += OUT
             tried.append(replica.number)
-            replica = self._pick() if self._care.passes_on else None
+            replica = self._pick() if self._policy.retries else None
         for number in tried:
             self._connections[number] -= OUT
         return replica
@@ -138,9 +138,9 @@ class _Simulation:
 
     def _fail(self, number: int) -> None:
         self._fails[number] += 1
-        if self._fails[number] == self._care.fails:
+        if self._fails[number] == self._policy.max_fails:
             self._connections[number] += OUT
-            self.schedule(self.now + self._care.out_seconds, self._readmit, number)
+            self.schedule(self.now + self._policy.fail_timeout, self._readmit, number)
 
     def _readmit(self, number: int) -> None:
         self._fails[number] = 0

@@ -32,17 +32,17 @@ def refresh(file: Path, blocks: Mapping[str, str]) -> None:
     """
     document = file.read_text(encoding="utf-8")
     for name, block in blocks.items():
-        found = _pattern(re.escape(name)).search(document)
-        if found is None:
+        match = _pattern(re.escape(name)).search(document)
+        if match is None:
             raise DocumentError(f"{file} has no place for {name}: write <!-- {name} --> and <!-- / --> where it goes")
-        document = f"{document[: found.start('block')]}\n{block}\n{document[found.end('block') :]}"
+        document = f"{document[: match.start('block')]}\n{block}\n{document[match.end('block') :]}"
     file.write_text(document, encoding="utf-8")
 
 
 def blocks(file: Path) -> dict[str, str]:
     """Return the text between the marks of a document, by name."""
-    found = _pattern("[a-z0-9-]+").finditer(file.read_text(encoding="utf-8"))
-    return {one["name"]: one["block"].strip("\n") for one in found}
+    matches = _pattern("[a-z0-9-]+").finditer(file.read_text(encoding="utf-8"))
+    return {one["name"]: one["block"].strip("\n") for one in matches}
 
 
 def by_name(tables: Iterable[MarkdownTable]) -> dict[str, str]:

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
-from bench.serving.answers import AnswerReader, HttpAnswer
 from bench.serving.limits import timed
 from bench.serving.posts import Post
+from bench.serving.response_parser import HttpResponse, ResponseParser
 
 _TIMEOUT = 30.0
 
@@ -19,33 +19,33 @@ class KeepAliveClient:
         self._socket = socket.create_connection(("127.0.0.1", port), _TIMEOUT)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
-    def post(self, post: Post, *, expect: bool = False) -> HttpAnswer:
-        """Send one request and wait for its answer; with `expect`, wait for 100 Continue before the body.
+    def post(self, post: Post, *, expect: bool = False) -> HttpResponse:
+        """Send one request and wait for its response; with `expect`, wait for 100 Continue before the body.
 
         Raises:
-            ConnectionError: the server closed the connection before it had answered.
+            ConnectionError: the server closed the connection before it had responded.
         """
-        reader = AnswerReader()
+        parser = ResponseParser()
         if not expect:
             self._socket.sendall(post.head())
             self._socket.sendall(post.body)
-            return self._finish(reader)
+            return self._finish(parser)
         self._socket.sendall(post.head(expect=True))
-        while not reader.may_continue:
-            if early := reader.feed(self._receive()):
+        while not parser.may_continue:
+            if early := parser.feed(self._receive()):
                 return early
         self._socket.sendall(post.body)
-        return self._finish(reader)
+        return self._finish(parser)
 
-    def _finish(self, reader: AnswerReader) -> HttpAnswer:
-        while not (answer := reader.feed(self._receive())):
+    def _finish(self, parser: ResponseParser) -> HttpResponse:
+        while not (response := parser.feed(self._receive())):
             pass
-        return answer
+        return response
 
     def _receive(self) -> bytes:
         if data := self._socket.recv(1 << 16):
             return data
-        raise ConnectionError("the server closed the connection before it had answered")
+        raise ConnectionError("the server closed the connection before it had responded")
 
     def __enter__(self) -> Self:
         return self
@@ -60,13 +60,13 @@ def latencies(port: int, posts: Sequence[Post], *, seconds: float, expect: bool 
     """Milliseconds from the first byte sent to the last one received of each request, one at a time.
 
     Raises:
-        RuntimeError: an answer was not 200.
+        RuntimeError: a response was not 200.
     """
     with KeepAliveClient(port) as client:
 
         def send(post: Post) -> None:
-            answer = client.post(post, expect=expect)
-            if answer.status != 200:
-                raise RuntimeError(f"the answer was {answer.status}: {answer.body.decode(errors='replace')}")
+            response = client.post(post, expect=expect)
+            if response.status != 200:
+                raise RuntimeError(f"the response was {response.status}: {response.body.decode(errors='replace')}")
 
         return timed(send, posts, seconds)

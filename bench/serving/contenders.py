@@ -101,14 +101,14 @@ class Contender:
 
 
 @dataclass(frozen=True, slots=True)
-class ContenderReply:
+class ContenderResponse:
     """A 200; `header_length` is the length of the JSON before binary tensors, if any."""
 
     body: bytes
     header_length: int | None
 
 
-def exchange(port: int, post: Post) -> ContenderReply:
+def exchange(port: int, post: Post) -> ContenderResponse:
     """Send one request on a new connection, and accept any HTTP framing of the answer.
 
     Raises:
@@ -123,7 +123,7 @@ def exchange(port: int, post: Post) -> ContenderReply:
         if answer.status != 200:
             raise ValueError(f"the answer is {answer.status}: {body[:200].decode(errors='replace')}")
         length = answer.getheader("Inference-Header-Content-Length")
-        return ContenderReply(body, int(length) if length else None)
+        return ContenderResponse(body, int(length) if length else None)
     finally:
         connection.close()
 
@@ -157,7 +157,7 @@ class _Peer:
     probability: Callable[[bytes], float] = _probability
     decoder: str = "pillow"
     """Its usual decoder."""
-    takes_ours: bool = True
+    can_use_gate_decoder: bool = True
     """Whether it could call this project's decoder."""
 
 
@@ -181,11 +181,11 @@ _PEERS = {
         encoded_post,
         probability=_tensor_probability,
         decoder="opencv",
-        takes_ours=False,
+        can_use_gate_decoder=False,
     ),
 }
 PEERS = tuple(_PEERS)
-TAKE_OURS = tuple(name for name, one in _PEERS.items() if one.takes_ours)
+WITH_GATE_DECODER = tuple(name for name, one in _PEERS.items() if one.can_use_gate_decoder)
 """Peers in Python, which can call this project's decoder."""
 _ENVIRONMENT = {
     # Telemetry is off.
@@ -200,34 +200,34 @@ _ENVIRONMENT = {
 
 def peer_versions() -> str:
     """For the table header."""
-    found = (f"{one.distribution} {version_of(name, one.distribution)}" for name, one in _PEERS.items())
-    return "peers: " + ", ".join(found)
+    versions = (f"{one.distribution} {version_of(name, one.distribution)}" for name, one in _PEERS.items())
+    return "peers: " + ", ".join(versions)
 
 
 def peer(
     name: str, *, decoder: str, model: Path, folder: Path, settings: Mapping[str, str] = MappingProxyType({})
 ) -> Contender:
-    """One of `PEERS` with `decoder` `usual` or, for `TAKE_OURS`, `gate`, installed into `folder` if missing.
+    """One of `PEERS` with `decoder` `usual` or, for `WITH_GATE_DECODER`, `gate`, installed into `folder` if missing.
 
     `settings` are environment variables that its server file names; its defaults are the best that `tuning` found.
 
     Raises:
         InstallError: it cannot be installed.
     """
-    found = _PEERS[name]
+    chosen = _PEERS[name]
     python = str(python_of(name, folder))
     script = [str(ROOT / f"bench/serving/peers/{name}_server.py")]
-    arguments = found.arguments or (lambda _: script)
+    arguments = chosen.arguments or (lambda _: script)
     environment = {
         "PEER_MODEL": str(model),
-        "PEER_DECODER": found.decoder if decoder == "usual" else decoder,
+        "PEER_DECODER": chosen.decoder if decoder == "usual" else decoder,
         **_ENVIRONMENT,
         **settings,
     }
     return Contender(
-        found.title,
+        chosen.title,
         lambda port: [python, *arguments(port)],
-        found.post,
-        found.probability,
+        chosen.post,
+        chosen.probability,
         environment,
     )

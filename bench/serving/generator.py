@@ -1,6 +1,6 @@
 """The process of the open loop: runs a plan in one thread, with minimal work per request.
 
-python -m bench.serving.generator PLAN    # the JSON file that bench.serving.openloop writes; prints a Result
+python -m bench.serving.generator PLAN    # the JSON file that bench.serving.openloop writes; prints a `LoadResult`
 """
 
 import dataclasses
@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from itertools import cycle
 from pathlib import Path
 
-from bench.serving.channel import Channel, Exchange, ExchangeEnd
+from bench.serving.connection import Exchange, ExchangeEnd, NonBlockingConnection
 from bench.serving.openloop import EXPECT_BYTES, LoadPlan, LoadResult
 from bench.serving.posts import Post
 
@@ -44,10 +44,10 @@ class Generator:
 
     def __init__(self, plan: LoadPlan, posts: Sequence[Post]) -> None:
         self._plan = plan
-        self._posts = cycle([_prepare(post, expects=plan.expects) for post in posts])
+        self._posts = cycle([_prepare(post, expect_continue=plan.expect_continue) for post in posts])
         self._epoll = select.epoll()
-        self._channels: dict[int, Channel] = {}
-        self._free: list[Channel] = []
+        self._connections: dict[int, NonBlockingConnection] = {}
+        self._free: list[NonBlockingConnection] = []
         self._busy = 0
         self._waiting: deque[Exchange] = deque()
         self._stop = 0.0
@@ -62,7 +62,7 @@ class Generator:
             while due and due[0].due <= now:
                 self._take(due.popleft(), now)
             self._poll(min(due[0].due if due else sweep, sweep) - time.perf_counter())
-            # After reading, so that no exchange with a received answer is given up.
+            # After reading, so that no exchange with a received response is given up.
             if (now := time.perf_counter()) >= sweep:
                 sweep = now + _SWEEP_SECONDS
                 self._check(now)
@@ -77,66 +77,68 @@ class Generator:
         return due
 
     def _take(self, exchange: Exchange, now: float) -> None:
-        if channel := self._channel():
-            self._begin(channel, exchange, now)
+        if connection := self._free_connection():
+            self._begin(connection, exchange, now)
         else:
             self._waiting.append(exchange)
 
-    def _channel(self) -> Channel | None:
+    def _free_connection(self) -> NonBlockingConnection | None:
         while self._free:
-            channel = self._free.pop()
-            if channel.is_open:
-                return channel
-        if len(self._channels) >= self._plan.connections:
+            connection = self._free.pop()
+            if connection.is_open:
+                return connection
+        if len(self._connections) >= self._plan.connections:
             return None
-        channel = Channel(self._plan.port)
-        self._channels[channel.fileno()] = channel
-        self._epoll.register(channel.fileno(), _EVENTS)
-        return channel
+        connection = NonBlockingConnection(self._plan.port)
+        self._connections[connection.fileno()] = connection
+        self._epoll.register(connection.fileno(), _EVENTS)
+        return connection
 
-    def _begin(self, channel: Channel, exchange: Exchange, now: float) -> None:
+    def _begin(self, connection: NonBlockingConnection, exchange: Exchange, now: float) -> None:
         self._result.lag = max(self._result.lag, (now - exchange.due) * 1e3)
         self._busy += 1
-        channel.begin(exchange, now)
+        connection.begin(exchange, now)
 
     def _poll(self, wait: float) -> None:
         # Only select, not epoll, has a resolution below a millisecond.
         select.select([self._epoll], [], [], max(0.0, wait))
         for descriptor, _ in self._epoll.poll(0):
-            channel = self._channels[descriptor]
+            connection = self._connections[descriptor]
             now = time.perf_counter()
-            self._settle(descriptor, channel, channel.handle(now), now)
+            self._settle(descriptor, connection, connection.handle(now), now)
 
     def _check(self, now: float) -> None:
-        for descriptor, channel in list(self._channels.items()):
-            self._settle(descriptor, channel, channel.check(now, self._plan.timeout), now)
+        for descriptor, connection in list(self._connections.items()):
+            self._settle(descriptor, connection, connection.check(now, self._plan.timeout), now)
         while self._waiting and now - self._waiting[0].due > self._plan.timeout:
             exchange = self._waiting.popleft()
             exchange.finish(ExchangeEnd.UNSENT, now)
             self._result.count(exchange, self._stop)
 
-    def _settle(self, descriptor: int, channel: Channel, finished: Exchange | None, now: float) -> None:
-        if not channel.is_open:
-            del self._channels[descriptor]  # The kernel removed it from the epoll set on close.
+    def _settle(
+        self, descriptor: int, connection: NonBlockingConnection, finished: Exchange | None, now: float
+    ) -> None:
+        if not connection.is_open:
+            del self._connections[descriptor]  # The kernel removed it from the epoll set on close.
         if finished is None:
             return
         self._busy -= 1
         self._result.count(finished, self._stop)
-        if channel.is_open:
-            self._free.append(channel)
-        if self._waiting and (following := self._channel()):
+        if connection.is_open:
+            self._free.append(connection)
+        if self._waiting and (following := self._free_connection()):
             self._begin(following, self._waiting.popleft(), now)
 
 
-def _prepare(post: Post, *, expects: bool) -> tuple[bytes, memoryview, bool]:
-    waits = expects and len(post.body) > EXPECT_BYTES
+def _prepare(post: Post, *, expect_continue: bool) -> tuple[bytes, memoryview, bool]:
+    waits = expect_continue and len(post.body) > EXPECT_BYTES
     return post.head(expect=waits), memoryview(post.body), waits
 
 
 def main(file: Path) -> int:
     """Print the result of the plan in `file`; return the exit status."""
     given = json.loads(file.read_text())
-    posts = [Post(one["path"], Path(one["body"]).read_bytes(), one["headers"]) for one in given["posts"]]
+    posts = [Post(post["path"], Path(post["body"]).read_bytes(), post["headers"]) for post in given["posts"]]
     gc.disable()  # Garbage collection pauses would count as the server's; memory here is bounded.
     result = Generator(LoadPlan(**given["plan"]), posts).run()
     print(json.dumps(dataclasses.asdict(result)))

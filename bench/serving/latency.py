@@ -22,14 +22,14 @@ def added(bench: Bench) -> ReportRow:
     posts = [ours.post(data) for data in bench.pictures]
     with ours.running(bench.pictures[0]) as server:
         latencies(server.port, posts, seconds=bench.warm_seconds)
-        found = bench.alternate(
+        medians = bench.alternate(
             {
                 "in-process": lambda: median(bench.limit.latencies(bench.pictures, seconds=bench.seconds)),
                 "Lensgate": lambda: median(latencies(server.port, posts, seconds=bench.seconds)),
             }
         )
-    bare = RoundValues("in-process, one thread, median", "ms", found["in-process"])
-    served = RoundValues("Lensgate, one connection, median", "ms", found["Lensgate"])
+    bare = RoundValues("in-process, one thread, median", "ms", medians["in-process"])
+    served = RoundValues("Lensgate, one connection, median", "ms", medians["Lensgate"])
     return ReportRow(7, served.median - bare.median, [bare, served])
 
 
@@ -51,39 +51,39 @@ def busy(bench: Bench) -> ReportRow:
     """Row 8: requests use Expect: 100-continue for large bodies, like a well-behaved client."""
     ours = lensgate()
     posts = [ours.post(data) for data in bench.pictures]
-    found = _Rounds()
+    rounds = _Rounds()
     with ours.running(bench.pictures[0]) as server:
         drive(server.port, posts, seconds=bench.warm_seconds)
         for seed in range(bench.rounds):
-            found.unloaded.append(median(latencies(server.port, posts, seconds=bench.seconds, expect=True)))
-            found.peak.append(drive(server.port, posts, seconds=bench.seconds).rate)
+            rounds.unloaded.append(median(latencies(server.port, posts, seconds=bench.seconds, expect=True)))
+            rounds.peak.append(drive(server.port, posts, seconds=bench.seconds).rate)
             for poisson in (True, False):
                 plan = LoadPlan(
-                    server.port, BUSY * median(found.peak), _TURNS * bench.seconds, poisson=poisson, seed=seed
+                    server.port, BUSY * median(rounds.peak), _TURNS * bench.seconds, poisson=poisson, seed=seed
                 )
                 result = offer(plan, posts)
-                found.refused += result.due - len(result.latencies)
-                (found.poisson if poisson else found.even).append(quantiles(result.latencies, n=100)[98])
+                rounds.refused += result.due - len(result.latencies)
+                (rounds.poisson if poisson else rounds.even).append(quantiles(result.latencies, n=100)[98])
                 if poisson:
-                    found.median.append(median(result.latencies))
-                found.lags.append(result.lag)
-    return _row(found)
+                    rounds.median.append(median(result.latencies))
+                rounds.lags.append(result.lag)
+    return _row(rounds)
 
 
-def _row(found: _Rounds) -> ReportRow:
-    unloaded = RoundValues("unloaded median", "ms", found.unloaded)
-    poisson = RoundValues(f"p99 at {BUSY:.0%} of the peak, Poisson arrivals", "ms", found.poisson)
-    even = RoundValues(f"p99 at {BUSY:.0%} of the peak, even arrivals", "ms", found.even)
+def _row(rounds: _Rounds) -> ReportRow:
+    unloaded = RoundValues("unloaded median", "ms", rounds.unloaded)
+    poisson = RoundValues(f"p99 at {BUSY:.0%} of the peak, Poisson arrivals", "ms", rounds.poisson)
+    even = RoundValues(f"p99 at {BUSY:.0%} of the peak, even arrivals", "ms", rounds.even)
     measures = [
-        RoundValues("peak", "images/s", found.peak),
+        RoundValues("peak", "images/s", rounds.peak),
         unloaded,
-        RoundValues(f"median at {BUSY:.0%} of the peak, Poisson arrivals", "ms", found.median),
+        RoundValues(f"median at {BUSY:.0%} of the peak, Poisson arrivals", "ms", rounds.median),
         poisson,
         even,
     ]
     notes = [
         f"with even arrivals {even.median / unloaded.median:.2f} x",
-        f"the generator was late by {max(found.lags):.1f} ms at most, which counts as latency",
+        f"the generator was late by {max(rounds.lags):.1f} ms at most, which counts as latency",
     ]
-    fault = f"{found.refused} requests were not answered 200" if found.refused else ""
+    fault = f"{rounds.refused} requests were not answered 200" if rounds.refused else ""
     return ReportRow(8, poisson.median / unloaded.median, measures, notes, fault)

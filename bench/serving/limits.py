@@ -59,16 +59,16 @@ class InProcess:
 
 def timed(work: Callable[[_Item], object], items: Iterable[_Item], seconds: float) -> list[float]:
     """Return milliseconds of `work` on `items`, repeated until `seconds` have passed."""
-    found = []
+    times = []
     end = time.perf_counter() + seconds
     for item in itertools.cycle(items):
         start = time.perf_counter()
         work(item)
         stop = time.perf_counter()
-        found.append((stop - start) * 1e3)
+        times.append((stop - start) * 1e3)
         if stop > end:
             break
-    return found
+    return times
 
 
 def _rate(work: Callable[[_Item], object], items: Iterable[_Item], seconds: float) -> float:

@@ -1,6 +1,6 @@
-"""Open loop: a separate process sends requests when they are due, regardless of earlier answers.
+"""Open loop: a separate process sends requests when they are due, regardless of earlier responses.
 
-A slow answer does not delay later requests, and latency counts from the due time. At most `connections` keep-alive
+A slow response does not delay later requests, and latency counts from the due time. At most `connections` keep-alive
 connections are open; a request waits if none is free, and that wait counts.
 """
 
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.serving.channel import Exchange, ExchangeEnd
+from bench.serving.connection import Exchange, ExchangeEnd
 from bench.serving.posts import Post
 
 EXPECT_BYTES = 1 << 20
@@ -28,7 +28,7 @@ class LoadPlan:
     rate: float
     seconds: float
     poisson: bool = True
-    expects: bool = True
+    expect_continue: bool = True
     """Whether bodies over `EXPECT_BYTES` wait for 100 Continue."""
     connections: int = 512
     timeout: float = 15.0
@@ -43,9 +43,9 @@ class LoadResult:
     seconds: float = 0.0
     statuses: dict[str, int] = field(default_factory=dict)
     early: dict[str, int] = field(default_factory=dict)
-    """Answers by status that came before the whole body was sent."""
-    impatient: int = 0
-    """Bodies sent without 100 Continue, after neither it nor an answer came for a second."""
+    """Responses by status that came before the whole body was sent."""
+    continue_timeouts: int = 0
+    """Bodies sent without 100 Continue, after neither it nor a response came for a second."""
     no_retry_after: int = 0
     """429 without Retry-After."""
     failures: dict[str, int] = field(default_factory=dict)
@@ -61,7 +61,7 @@ class LoadResult:
 
     def count(self, exchange: Exchange, stop: float) -> None:
         """Add an ended exchange."""
-        self.impatient += exchange.impatient
+        self.continue_timeouts += exchange.continue_timed_out
         if exchange.end is not ExchangeEnd.ANSWERED:
             _add(self.failures, str(exchange.end))
             return
@@ -92,10 +92,10 @@ def offer(plan: LoadPlan, posts: Sequence[Post]) -> LoadResult:
         file.write_text(json.dumps({"plan": dataclasses.asdict(plan), "posts": bodies}))
         command = [sys.executable, "-m", "bench.serving.generator", str(file)]
         limit = plan.seconds + plan.timeout + 60
-        ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=limit)
-    if ran.returncode:
-        raise RuntimeError(f"the generator failed: {ran.stderr.strip()}")
-    return LoadResult(**json.loads(ran.stdout))
+        process = subprocess.run(command, capture_output=True, text=True, check=False, timeout=limit)
+    if process.returncode:
+        raise RuntimeError(f"the generator failed: {process.stderr.strip()}")
+    return LoadResult(**json.loads(process.stdout))
 
 
 def _add(counts: dict[str, int], key: str) -> None:

@@ -27,36 +27,37 @@ def overload(bench: Bench) -> list[ReportRow]:
         measure_peak()
         rate = FACTOR * peak[0]
         with MemoryWatch(server.pid) as watch:
-            asking = offer(LoadPlan(server.port, rate, _TURNS * bench.seconds), posts)
+            expecting = offer(LoadPlan(server.port, rate, _TURNS * bench.seconds), posts)
         held = server.peak_memory()
         measure_peak()
         with MemoryWatch(server.pid) as blind_watch:
-            blind = offer(LoadPlan(server.port, rate, _BLIND_TURNS * bench.seconds, expects=False), posts)
+            blind = offer(LoadPlan(server.port, rate, _BLIND_TURNS * bench.seconds, expect_continue=False), posts)
         measure_peak()
     memory = [
         RoundValues("VmHWM since its start", "MB", [held]),
         RoundValues("VmRSS, the most sampled", "MB", [watch.peak]),
         RoundValues("VmRSS with clients that send blindly", "MB", [blind_watch.peak]),
     ]
-    return [_row(peak, asking, blind), ReportRow(10, held, memory)]
+    return [_row(peak, expecting, blind), ReportRow(10, held, memory)]
 
 
-def _row(peaks: list[float], asking: LoadResult, blind: LoadResult) -> ReportRow:
+def _row(peaks: list[float], expecting: LoadResult, blind: LoadResult) -> ReportRow:
+    """Compare clients that wait for 100 Continue, and those that send bodies without waiting, with the peak."""
     peak = RoundValues("peak before, between and after", "images/s", peaks)
-    offered = asking.due / asking.seconds
+    offered = expecting.due / expecting.seconds
     measures = [
         peak,
         RoundValues("offered", "images/s", [offered]),
-        RoundValues("answered 200", "images/s", [asking.in_time / asking.seconds]),
+        RoundValues("answered 200", "images/s", [expecting.in_time / expecting.seconds]),
         RoundValues("answered 200 to clients that send blindly", "images/s", [blind.in_time / blind.seconds]),
     ]
-    notes = [f"asking first: {_story(asking)}", f"sending blindly: {_story(blind)}"]
-    share = asking.in_time / asking.seconds / peak.median
-    return ReportRow(9, share, measures, notes, _fault(asking))
+    notes = [f"asking first: {_counts(expecting)}", f"sending blindly: {_counts(blind)}"]
+    share = expecting.in_time / expecting.seconds / peak.median
+    return ReportRow(9, share, measures, notes, _fault(expecting))
 
 
 def _fault(result: LoadResult) -> str:
-    """Answers other than 200, or 429 with Retry-After before the body was sent."""
+    """Describe responses other than 200, or 429 with Retry-After before the body was sent; "" if there are none."""
     others = {status: count for status, count in result.statuses.items() if status not in ("200", "429")}
     late = result.statuses.get("429", 0) - result.early.get("429", 0)
     faults = {
@@ -68,13 +69,13 @@ def _fault(result: LoadResult) -> str:
     return "; ".join(f"{name}: {found}" for name, found in faults.items() if found)
 
 
-def _story(result: LoadResult) -> str:
+def _counts(result: LoadResult) -> str:
     answered = ", ".join(f"{count} x {status}" for status, count in sorted(result.statuses.items()))
     failed = "".join(f", {count} {name}" for name, count in sorted(result.failures.items()))
     early = sum(result.early.values())
     return (
         f"{result.due} due, {answered}{failed}; {early} answered before the body was sent, "
-        f"{result.impatient} without 100 Continue within a second, "
+        f"{result.continue_timeouts} without 100 Continue within a second, "
         f"{result.wasted / 1e6:.0f} MB sent in vain; generator {result.cpu / result.seconds:.0%} of a core, "
         f"late by {result.lag:.0f} ms at most"
     )

@@ -39,15 +39,20 @@ def read_pictures(folder: Path) -> list[bytes]:
     Raises:
         FileNotFoundError: there are no PNG files.
     """
-    found = [path.read_bytes() for path in sorted(folder.glob("*.png"))[:PICTURES]]
-    if not found:
+    pictures = [path.read_bytes() for path in sorted(folder.glob("*.png"))[:PICTURES]]
+    if not pictures:
         raise FileNotFoundError(f"there are no PNG files in {folder}")
-    return found
+    return pictures
 
 
 def as_jpeg(pictures: Sequence[bytes]) -> list[bytes]:
     """Encode the images as JPEG of quality `JPEG_QUALITY`."""
     return [_jpeg(data) for data in pictures]
+
+
+def decode(data: bytes) -> NDArray[np.uint8]:
+    """Decode an image with Pillow to RGB pixels, uint8 `[H, W, 3]`."""
+    return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
 
 
 def image_post(path: str, data: bytes) -> Post:
@@ -75,17 +80,17 @@ def pixels_post(pixels: NDArray[np.uint8], *, binary_answer: bool) -> Post:
 def read_tensors(answer: bytes, header_length: int | None = None) -> dict[str, list[float] | list[bytes]]:
     """The outputs of a V2 answer by name, from the JSON header and from the bytes after its `header_length`."""
     header = json.loads(answer[:header_length])
-    found: dict[str, list[float] | list[bytes]] = {}
+    tensors: dict[str, list[float] | list[bytes]] = {}
     offset = header_length or 0
     for output in header["outputs"]:
         size = output.get("parameters", {}).get("binary_data_size")
         if size is None:
             values = output["data"]
-            found[output["name"]] = [value.encode() for value in values] if output["datatype"] == "BYTES" else values
+            tensors[output["name"]] = [value.encode() for value in values] if output["datatype"] == "BYTES" else values
         else:
-            found[output["name"]] = _read_binary(answer[offset : offset + size], output["datatype"])
+            tensors[output["name"]] = _read_binary(answer[offset : offset + size], output["datatype"])
             offset += size
-    return found
+    return tensors
 
 
 def _jpeg(data: bytes) -> bytes:
@@ -114,9 +119,9 @@ def _tensor_post(
 def _read_binary(data: bytes, datatype: str) -> list[float] | list[bytes]:
     if datatype == "FP32":
         return [float(value) for value in np.frombuffer(data, "<f4")]
-    found, offset = [], 0
+    elements, offset = [], 0
     while offset < len(data):
         (size,) = struct.unpack_from("<I", data, offset)
-        found.append(data[offset + 4 : offset + 4 + size])
+        elements.append(data[offset + 4 : offset + 4 + size])
         offset += 4 + size
-    return found
+    return elements

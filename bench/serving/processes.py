@@ -165,10 +165,10 @@ def _descendants(pid: int) -> list[int]:
     for path in Path("/proc").glob("[0-9]*/stat"):
         if fields := _stat(path):
             children.setdefault(int(fields[1]), []).append(int(path.parent.name))
-    found = [pid]
-    for parent in found:  # Grows as it goes.
-        found += children.get(parent, [])
-    return found[1:]
+    family = [pid]
+    for parent in family:  # Grows as it goes.
+        family += children.get(parent, [])
+    return family[1:]
 
 
 def _started(pid: int) -> str | None:

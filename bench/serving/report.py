@@ -19,11 +19,11 @@ class RoundValues:
 
     @property
     def median(self) -> float:
-        """Values of each round, from which ratios are computed."""
+        """Median of the rounds, from which ratios are computed."""
         return statistics.median(self.values)
 
     def line(self) -> str:
-        """For people."""
+        """Format as a line of the report."""
         rounds = " ".join(f"{value:.4g}" for value in self.values)
         return f"{self.name:52} {self.median:9.4g} {self.unit:10} [{rounds}]"
 
@@ -50,7 +50,7 @@ class ReportRow:
         return self.figure is not None and not self.fault and self.aim.is_met(self.figure)
 
     def lines(self) -> list[str]:
-        """For people."""
+        """Format as lines of the report: the figure with its aim, then its measures and notes."""
         figure = "-" if self.figure is None else f"{self.figure:.3g} {self.aim.unit}".strip()
         notes = [self.fault, *self.notes] if self.fault else self.notes
         return [
@@ -61,16 +61,16 @@ class ReportRow:
 
 
 def write_csv(rows: Sequence[ReportRow], file: Path) -> None:
-    """A line for each figure with its aim, and one for each measure with its rounds."""
+    """Write a line for each figure with its aim, and one for each measure with its rounds."""
     with file.open("w", newline="", encoding="utf-8") as sink:
         writer = csv.writer(sink)
         writer.writerow(["row", "what", "unit", "value", "aim", "met", "rounds"])
         for row in rows:
             figure = "" if row.figure is None else f"{row.figure:.6g}"
             writer.writerow([row.number, row.aim.what, row.aim.unit, figure, str(row.aim), row.is_met, ""])
-            for one in row.measures:
-                rounds = " ".join(f"{value:.6g}" for value in one.values)
-                writer.writerow([row.number, one.name, one.unit, f"{one.median:.6g}", "", "", rounds])
+            for measure in row.measures:
+                rounds = " ".join(f"{value:.6g}" for value in measure.values)
+                writer.writerow([row.number, measure.name, measure.unit, f"{measure.median:.6g}", "", "", rounds])
 
 
 def draw(rows: Sequence[ReportRow], title: str, file: Path) -> None:
@@ -81,7 +81,7 @@ def draw(rows: Sequence[ReportRow], title: str, file: Path) -> None:
     mpl.use("Agg")
     from matplotlib import pyplot  # noqa: PLC0415
 
-    rates = {f"{row.number}: {one.name}": one for row in rows for one in row.measures if one.unit == "images/s"}
+    rates = {f"{row.number}: {rate.name}": rate for row in rows for rate in row.measures if rate.unit == "images/s"}
     height = 1.5 + 0.24 * max(len(rows), len(rates))
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(15, height), width_ratios=(1, 1.2))
     names = [f"{row.number}: {row.aim.what}" for row in rows]
@@ -90,9 +90,9 @@ def draw(rows: Sequence[ReportRow], title: str, file: Path) -> None:
     left.axvline(1.0, color="black", linewidth=1)
     left.set(xlabel="figure / aim (aim / figure if less is better)")
     colours = ["#4477aa" if "Lensgate" in name else "#bbbbbb" for name in rates]
-    right.barh(list(rates), [one.median for one in rates.values()], color=colours)
-    for place, one in enumerate(rates.values()):
-        right.plot(one.values, [place] * len(one.values), "k.", markersize=4)
+    right.barh(list(rates), [rate.median for rate in rates.values()], color=colours)
+    for place, rate in enumerate(rates.values()):
+        right.plot(rate.values, [place] * len(rate.values), "k.", markersize=4)
     right.set(xscale="log", xlabel="images/s, median and rounds")
     for axes in (left, right):
         axes.invert_yaxis()

@@ -37,10 +37,10 @@ def main() -> int:
     picture = sorted((ROOT / "samples").glob("*.png"))[0].read_bytes()
     with lensgate().running(picture) as server:
         turns = {str(edge): partial(_milliseconds, server, post) for edge, post in posts.items()}
-        found = alternate(turns, rounds=ROUNDS)
+        costs = alternate(turns, rounds=ROUNDS)
     for edge, post in posts.items():
-        ratios = [one / base for one, base in zip(found[str(edge)], found[str(size)], strict=True)]
-        cost = statistics.median(found[str(edge)])
+        ratios = [one / base for one, base in zip(costs[str(edge)], costs[str(size)], strict=True)]
+        cost = statistics.median(costs[str(edge)])
         print(f"{edge:5} px {len(post.body) / 1e3:7.1f} kB {cost:7.3f} ms an image {statistics.median(ratios):6.2f}")
     return 0
 

@@ -29,7 +29,7 @@ def batches(bench: Bench, ours: Contender | None = None) -> ReportRow:
     with ours.running(bench.pictures[0]) as server:
         _check(server.port, post, [bench.limit.probability(data) for data in chosen])
         drive(server.port, [post], seconds=bench.warm_seconds, connections=_BATCH_CONNECTIONS)
-        found = bench.alternate(
+        rates = bench.alternate(
             {
                 "bare": lambda: bench.limit.batches(batch, seconds=bench.seconds),
                 "default": lambda: bench.limit.batches_by_default(batch, seconds=bench.seconds),
@@ -39,9 +39,9 @@ def batches(bench: Bench, ours: Contender | None = None) -> ReportRow:
             }
         )
     bare, default, served = (
-        RoundValues("session.run, the service's options, one thread", "images/s", found["bare"]),
-        RoundValues("session.run, default options, every core", "images/s", found["default"]),
-        RoundValues(f"Lensgate, [{BATCH},S,S,3]", "images/s", found["Lensgate"]),
+        RoundValues("session.run, the service's options, one thread", "images/s", rates["bare"]),
+        RoundValues("session.run, default options, every core", "images/s", rates["default"]),
+        RoundValues(f"Lensgate, [{BATCH},S,S,3]", "images/s", rates["Lensgate"]),
     )
     share = served.median / bare.median
     notes = [f"{served.median / default.median:.2f} of session.run with default options"]
@@ -55,9 +55,9 @@ def single(bench: Bench, ours: Contender | None = None) -> ReportRow:
     post = pixels_post(bench.limit.pixels(data), binary_answer=False)
     with tempfile.TemporaryDirectory() as scratch, ours.running(data) as server:
         _check(server.port, post, [bench.limit.probability(data)])
-        answer = Path(scratch) / "answer.json"
-        answer.write_bytes(exchange(server.port, post).body)
-        with twin(bench.limit.size, post, answer).running(data) as bare:
+        response = Path(scratch) / "response.json"
+        response.write_bytes(exchange(server.port, post).body)
+        with bare_endpoint(bench.limit.size, post, response).running(data) as bare:
             ports = {"bare": bare.port, "Lensgate": server.port}
             for port in ports.values():
                 drive(port, [post], seconds=bench.warm_seconds)
@@ -65,22 +65,22 @@ def single(bench: Bench, ours: Contender | None = None) -> ReportRow:
                 name: partial(_rate, port, post, bench.seconds) for name, port in ports.items()
             }
             turns["model"] = partial(bench.limit.batches, bench.limit.pixels(data), seconds=bench.seconds)
-            found = bench.alternate(turns)
+            rates = bench.alternate(turns)
     endpoint, model, served = (
-        RoundValues("bare Starlette endpoint, the same JSON", "requests/s", found["bare"]),
-        RoundValues("bare session.run [1,S,S,3], one thread", "requests/s", found["model"]),
-        RoundValues("Lensgate, [1,S,S,3]", "requests/s", found["Lensgate"]),
+        RoundValues("bare Starlette endpoint, the same JSON", "requests/s", rates["bare"]),
+        RoundValues("bare session.run [1,S,S,3], one thread", "requests/s", rates["model"]),
+        RoundValues("Lensgate, [1,S,S,3]", "requests/s", rates["Lensgate"]),
     )
     notes = [f"{served.median / min(endpoint.median, model.median):.2f} of the slower of endpoint and model"]
     return ReportRow(6, served.median / endpoint.median, [endpoint, model, served], notes)
 
 
-def twin(size: int, post: Post, answer: Path | None = None) -> Contender:
+def bare_endpoint(size: int, post: Post, response: Path | None = None) -> Contender:
     """The bare endpoint; every request sends `post`."""
-    arguments = [str(size), *([str(answer)] if answer else [])]
+    arguments = [str(size), *([str(response)] if response else [])]
     return Contender(
         "bare endpoint",
-        lambda port: [sys.executable, "-m", "bench.serving.twin", str(port), *arguments],
+        lambda port: [sys.executable, "-m", "bench.serving.bare_endpoint", str(port), *arguments],
         lambda _: post,
         lambda body: float(read_tensors(body)["glasses_probability"][0]),
     )
@@ -91,8 +91,8 @@ def _rate(port: int, post: Post, seconds: float) -> float:
 
 
 def _check(port: int, post: Post, expected: list[float]) -> None:
-    reply = exchange(port, post)
-    outputs = read_tensors(reply.body, reply.header_length)
+    response = exchange(port, post)
+    outputs = read_tensors(response.body, response.header_length)
     for name in ("glasses_probability", "novelty", "decision", "reason"):
         if len(outputs.get(name, [])) != len(expected):
             raise WrongAnswerError(f"{name} is not {len(expected)} values")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from bench.serving.bench import Bench
-from bench.serving.contenders import TAKE_OURS, Contender, WrongAnswerError, lensgate, peer
+from bench.serving.contenders import WITH_GATE_DECODER, Contender, WrongAnswerError, lensgate, peer
 from bench.serving.environments import InstallError
 from bench.serving.posts import as_jpeg
 from bench.serving.processes import Running, StartError
@@ -18,7 +18,7 @@ _FAILURES = (InstallError, StartError, WrongAnswerError, RuntimeError, OSError, 
 
 
 @dataclass(frozen=True, slots=True)
-class _Contest:
+class _Comparison:
     """One row against the peers."""
 
     number: int
@@ -26,11 +26,11 @@ class _Contest:
     format: str
 
 
-_CONTESTS = (_Contest(2, "usual", "PNG"), _Contest(3, "gate", "PNG"), _Contest(4, "usual", "JPEG"))
+_COMPARISONS = (_Comparison(2, "usual", "PNG"), _Comparison(3, "gate", "PNG"), _Comparison(4, "usual", "JPEG"))
 
 
 @dataclass(frozen=True, slots=True)
-class _Duel:
+class _PairedRates:
     """Images/s of a peer and of the service in the same rounds."""
 
     title: str
@@ -47,15 +47,15 @@ def share_of_cores(bench: Bench) -> ReportRow:
     ours = lensgate()
     with ours.running(bench.pictures[0]) as server:
         turn = _turn(bench, ours, server, bench.pictures)
-        found = bench.alternate(
+        rates = bench.alternate(
             {
                 "in-process": lambda: bench.limit.rate(bench.pictures, threads=bench.cores, seconds=bench.seconds),
                 "Lensgate": turn,
             }
         )
     measures = [
-        RoundValues(f"in-process, {bench.cores} threads", "images/s", found["in-process"]),
-        RoundValues("Lensgate, PNG", "images/s", found["Lensgate"]),
+        RoundValues(f"in-process, {bench.cores} threads", "images/s", rates["in-process"]),
+        RoundValues("Lensgate, PNG", "images/s", rates["Lensgate"]),
     ]
     share = measures[1].median / measures[0].median
     return ReportRow(1, share, measures)
@@ -63,42 +63,46 @@ def share_of_cores(bench: Bench) -> ReportRow:
 
 def against_peers(bench: Bench, numbers: Sequence[int]) -> list[ReportRow]:
     """The requested rows among 2, 3 and 4. Each peer alternates with the service."""
-    contests = [contest for contest in _CONTESTS if contest.number in numbers]
-    duels: dict[int, list[_Duel]] = {contest.number: [] for contest in contests}
-    failures: dict[int, list[str]] = {contest.number: [] for contest in contests}
+    comparisons = [comparison for comparison in _COMPARISONS if comparison.number in numbers]
+    pairs: dict[int, list[_PairedRates]] = {comparison.number: [] for comparison in comparisons}
+    failures: dict[int, list[str]] = {comparison.number: [] for comparison in comparisons}
     pictures = {"PNG": bench.pictures, "JPEG": as_jpeg(bench.pictures)}
     for decoder in ("usual", "gate"):
-        mine = [contest for contest in contests if contest.decoder == decoder]
-        names = [name for name in bench.names if decoder == "usual" or name in TAKE_OURS]
+        mine = [comparison for comparison in comparisons if comparison.decoder == decoder]
+        names = [name for name in bench.names if decoder == "usual" or name in WITH_GATE_DECODER]
         for name in names if mine else ():
             try:
-                found = _fight(bench, name, {contest.format: pictures[contest.format] for contest in mine}, decoder)
+                measured = _measure_pair(
+                    bench, name, {comparison.format: pictures[comparison.format] for comparison in mine}, decoder
+                )
             except _FAILURES as error:
                 print(f"{name} with {decoder}: not measured: {error}", file=sys.stderr, flush=True)
-                for contest in mine:
-                    failures[contest.number].append(f"{name} was not measured: {error}")
+                for comparison in mine:
+                    failures[comparison.number].append(f"{name} was not measured: {error}")
             else:
-                for contest in mine:
-                    duels[contest.number].append(found[contest.format])
-    return [_row(contest, duels[contest.number], failures[contest.number]) for contest in contests]
+                for comparison in mine:
+                    pairs[comparison.number].append(measured[comparison.format])
+    return [_row(comparison, pairs[comparison.number], failures[comparison.number]) for comparison in comparisons]
 
 
-def _fight(bench: Bench, name: str, formats: dict[str, Sequence[bytes]], decoder: str) -> dict[str, _Duel]:
-    rival, ours = peer(name, decoder=decoder, model=bench.graph, folder=bench.peers), lensgate()
-    with ours.running(bench.pictures[0]) as mine, rival.running(bench.pictures[0]) as theirs:
+def _measure_pair(
+    bench: Bench, name: str, formats: dict[str, Sequence[bytes]], decoder: str
+) -> dict[str, _PairedRates]:
+    contender, ours = peer(name, decoder=decoder, model=bench.graph, folder=bench.peers), lensgate()
+    with ours.running(bench.pictures[0]) as mine, contender.running(bench.pictures[0]) as theirs:
         turns: dict[str, Callable[[], float]] = {}
         for kind, pictures in formats.items():
-            turns[f"theirs {kind}"] = _turn(bench, rival, theirs, pictures)
+            turns[f"theirs {kind}"] = _turn(bench, contender, theirs, pictures)
             turns[f"ours {kind}"] = _turn(bench, ours, mine, pictures)
-        found = bench.alternate(turns)
-    duels = {kind: _Duel(rival.name, found[f"theirs {kind}"], found[f"ours {kind}"]) for kind in formats}
-    for kind, duel in duels.items():
-        print(f"{rival.name} with {decoder}, {kind}: {duel.ratio:.2f} x", file=sys.stderr, flush=True)
-    return duels
+        rates = bench.alternate(turns)
+    pairs = {kind: _PairedRates(contender.name, rates[f"theirs {kind}"], rates[f"ours {kind}"]) for kind in formats}
+    for kind, pair in pairs.items():
+        print(f"{contender.name} with {decoder}, {kind}: {pair.ratio:.2f} x", file=sys.stderr, flush=True)
+    return pairs
 
 
 def _turn(bench: Bench, contender: Contender, server: Running, pictures: Sequence[bytes]) -> Callable[[], float]:
-    """One turn of a contender, after a check of its answers and a warm-up."""
+    """One turn of a contender, after a check of its responses and a warm-up."""
     contender.check(server.port, {data: bench.limit.probability(data) for data in pictures})
     posts = [contender.post(data) for data in pictures]
     drive(server.port, posts, seconds=bench.warm_seconds)
@@ -112,11 +116,11 @@ def _turn(bench: Bench, contender: Contender, server: Running, pictures: Sequenc
     return turn
 
 
-def _row(contest: _Contest, duels: Sequence[_Duel], failures: Sequence[str]) -> ReportRow:
-    duels = sorted(duels, key=lambda duel: duel.ratio)
+def _row(comparison: _Comparison, pairs: Sequence[_PairedRates], failures: Sequence[str]) -> ReportRow:
+    pairs = sorted(pairs, key=lambda pair: pair.ratio)
     measures = []
-    for duel in duels:
-        measures.append(RoundValues(f"{duel.title}, {contest.format}", "images/s", duel.theirs))
-        measures.append(RoundValues(f"Lensgate beside {duel.title}, {contest.format}", "images/s", duel.ours))
-    notes = [", ".join(f"{duel.title} {duel.ratio:.2f} x" for duel in duels), *failures]
-    return ReportRow(contest.number, min((duel.ratio for duel in duels), default=None), measures, notes)
+    for pair in pairs:
+        measures.append(RoundValues(f"{pair.title}, {comparison.format}", "images/s", pair.theirs))
+        measures.append(RoundValues(f"Lensgate beside {pair.title}, {comparison.format}", "images/s", pair.ours))
+    notes = [", ".join(f"{pair.title} {pair.ratio:.2f} x" for pair in pairs), *failures]
+    return ReportRow(comparison.number, min((pair.ratio for pair in pairs), default=None), measures, notes)

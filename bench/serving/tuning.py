@@ -39,19 +39,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     pictures = read_pictures(options.images)
     card = ModelStore(ROOT / "models").load().card
     graph = ROOT / "models" / card.name / card.version / "model.onnx"
-    found: dict[tuple[str, str], list[float]] = {}
+    measured: dict[tuple[str, str], list[float]] = {}
     for _ in range(options.rounds):
         for name in options.names.split(","):
             for settings in SETTINGS[name]:
-                one = peer(name, decoder="usual", model=graph, folder=options.peers, settings=settings)
-                with one.running(pictures[0]) as server:
-                    posts = [one.post(data) for data in pictures]
+                contender = peer(name, decoder="usual", model=graph, folder=options.peers, settings=settings)
+                with contender.running(pictures[0]) as server:
+                    posts = [contender.post(data) for data in pictures]
                     drive(server.port, posts, seconds=min(2.0, options.seconds))
                     rate = drive(server.port, posts, seconds=options.seconds).rate
                 text = " ".join(f"{key}={value}" for key, value in settings.items()) or "as it is"
-                found.setdefault((name, text), []).append(rate)
+                measured.setdefault((name, text), []).append(rate)
     print(f"{'peer':10} {'settings':40} {'images/s':>9}  rounds")
-    for (name, text), rates in found.items():
+    for (name, text), rates in measured.items():
         rounds = " ".join(f"{rate:.1f}" for rate in rates)
         print(f"{name:10} {text:40} {statistics.median(rates):9.1f}  {rounds}")
     return 0

@@ -48,10 +48,10 @@ def _read(output: str, complaint: str) -> Load:
     line = next((line for line in output.splitlines() if line.startswith("RESULT ")), None)
     if line is None:
         raise RuntimeError(f"wrk failed: {(complaint or output).strip()}")
-    found = json.loads(line.removeprefix("RESULT "))
-    if found["refused"] or found["lost"] or not found["requests"]:
-        raise RuntimeError(f"of {found['requests']} requests {found['refused']} were refused, {found['lost']} lost")
-    return Load(found["requests"], found["microseconds"] / 1e6, found["median_us"] / 1e3, found["p99_us"] / 1e3)
+    result = json.loads(line.removeprefix("RESULT "))
+    if result["refused"] or result["lost"] or not result["requests"]:
+        raise RuntimeError(f"of {result['requests']} requests {result['refused']} were refused, {result['lost']} lost")
+    return Load(result["requests"], result["microseconds"] / 1e6, result["median_us"] / 1e3, result["p99_us"] / 1e3)
 
 
 def _whole(seconds: float) -> int:

@@ -23,7 +23,7 @@ from bench.serving.contenders import PICTURES, ROOT, lensgate
 from bench.serving.posts import read_pictures
 from bench.serving.processes import MemoryWatch
 from bench.soak.counters import Counters
-from bench.soak.load import Seen, drive
+from bench.soak.load import ClientResults, drive
 from bench.soak.requests import EncodedImages, make_kinds
 from gate import ModelStore
 from training.figures.style import NO_GLASSES, WIDTH, as_png, styled
@@ -92,16 +92,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return int(growth > MAX_GROWTH or bool(seen.faults) or bool(problems))
 
 
-def settled(counters: Counters, seen: Seen) -> list[str]:
+def settled(counters: Counters, seen: ClientResults) -> list[str]:
     """Return the differences once they are stable: abandoned requests may still run when the load ends."""
     until = time.monotonic() + SETTLE_SECONDS
     waiting = threading.Event()
-    while (found := list(counters.differences(seen))) and time.monotonic() < until:
+    while (differing := list(counters.differences(seen))) and time.monotonic() < until:
         waiting.wait(0.5)
-    return found
+    return differing
 
 
-def _report(seen: Seen) -> None:
+def _report(seen: ClientResults) -> None:
     kinds: dict[str, Counter[int]] = {}
     for (kind, status), count in sorted(seen.kinds.items()):
         kinds.setdefault(kind, Counter())[status] += count

@@ -1,32 +1,18 @@
 """Compare the service's counters with the client's."""
 
-import re
-import urllib.request
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from prometheus_client.samples import Sample
+
+from bench.metrics import read_samples
 from bench.serving.posts import INFER
-from bench.soak.load import Seen
+from bench.soak.load import ClientResults
 from bench.soak.requests import NO_ROUTE
 
 INFER_ROUTE = "/v2/models/{name}/infer"
-GONE = "499"
+CLIENT_CLOSED = "499"
 """The status under which the service counts requests that the client left."""
-
-MetricSamples = list[tuple[dict[str, str], float]]
-
-_SAMPLE = re.compile(r"lensgate_(\w+)\{(.*)\} (\S+)")
-_LABEL = re.compile(r'(\w+)="([^"]*)"')
-
-
-def read_samples(port: int) -> dict[str, MetricSamples]:
-    """The labelled samples of `/metrics` by name, each with its labels and its value."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
-        text = answer.read().decode()
-    found: dict[str, MetricSamples] = {}
-    for name, labels, value in _SAMPLE.findall(text):
-        found.setdefault(name, []).append((dict(_LABEL.findall(labels)), float(value)))
-    return found
 
 
 class Counters:
@@ -40,7 +26,7 @@ class Counters:
         self._port = port
         self._before = read_samples(port)
 
-    def differences(self, seen: Seen) -> Iterator[str]:
+    def differences(self, seen: ClientResults) -> Iterator[str]:
         """Return one text per series that differs between service and client; empty if all agree."""
         now = read_samples(self._port)
         expectations: tuple[tuple[str, Mapping[tuple[str, ...], int], Sequence[str]], ...] = (
@@ -49,32 +35,33 @@ class Counters:
             ("requests_total", _routes(seen), ("route", "status")),
         )
         for name, expected, labels in expectations:
-            counted = _sums(now[name], labels)
-            counted.subtract(_sums(self._before[name], labels))
+            counted = _sums(now, name, labels)
+            counted.subtract(_sums(self._before, name, labels))
             yield from _compare(name, expected, counted)
 
 
-def _sums(samples: MetricSamples, names: Sequence[str]) -> Counter[tuple[str, ...]]:
-    """Sum the values by these labels, over all other labels."""
-    found: Counter[tuple[str, ...]] = Counter()
-    for labels, value in samples:
-        found[tuple(labels[name] for name in names)] += int(value)
-    return found
+def _sums(samples: Iterable[Sample], name: str, labels: Sequence[str]) -> Counter[tuple[str, ...]]:
+    """Sum the samples of a metric by these labels, over all other labels."""
+    sums: Counter[tuple[str, ...]] = Counter()
+    for sample in samples:
+        if sample.name == f"lensgate_{name}":
+            sums[tuple(sample.labels[label] for label in labels)] += int(sample.value)
+    return sums
 
 
-def _routes(seen: Seen) -> dict[tuple[str, ...], int]:
+def _routes(seen: ClientResults) -> dict[tuple[str, ...], int]:
     """Answers by the route label and status; paths that are not routes share one label."""
-    found: Counter[tuple[str, ...]] = Counter()
+    counts: Counter[tuple[str, ...]] = Counter()
     for (path, status), count in seen.statuses.items():
         route = {INFER: INFER_ROUTE, NO_ROUTE: "other"}.get(path, path)
-        found[route, str(status)] += count
-    return dict(found)
+        counts[route, str(status)] += count
+    return dict(counts)
 
 
 def _compare(name: str, expected: Mapping[tuple[str, ...], int], counted: Counter[tuple[str, ...]]) -> Iterator[str]:
     routes = {labels[0] for labels in expected}
     for labels in sorted({*expected, *counted}):
-        if name == "requests_total" and (labels[0] not in routes or labels[1] == GONE):
+        if name == "requests_total" and (labels[0] not in routes or labels[1] == CLIENT_CLOSED):
             continue  # GETs are not compared, and a request that the client left has no answer.
         if expected.get(labels, 0) != counted[labels]:
             found, wanted = counted[labels], expected.get(labels, 0)

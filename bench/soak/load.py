@@ -24,7 +24,7 @@ IMAGE_ERRORS = frozenset(
 
 
 @dataclass
-class Seen:
+class ClientResults:
     """Results seen by the client.
 
     Attributes:
@@ -41,7 +41,7 @@ class Seen:
     image_errors: Counter[str] = field(default_factory=Counter)
     faults: list[str] = field(default_factory=list)
 
-    def add(self, other: "Seen") -> None:
+    def add(self, other: "ClientResults") -> None:
         """Add the results of another connection."""
         self.kinds += other.kinds
         self.statuses += other.statuses
@@ -55,20 +55,20 @@ class Seen:
         return sum(count for (_, status), count in self.kinds.items() if status)
 
 
-def drive(port: int, kinds: Sequence[RequestKind], *, connections: int, seconds: float, seed: int) -> Seen:
+def drive(port: int, kinds: Sequence[RequestKind], *, connections: int, seconds: float, seed: int) -> ClientResults:
     """Send requests on `connections` connections at a time for `seconds`, and return the results."""
     until = time.monotonic() + seconds
-    found = [Seen() for _ in range(connections)]
+    seen_by_thread = [ClientResults() for _ in range(connections)]
     threads = [
         threading.Thread(target=_work, args=(port, kinds, random.Random(f"{seed} {number}"), until, seen), daemon=True)
-        for number, seen in enumerate(found)
+        for number, seen in enumerate(seen_by_thread)
     ]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(seconds + 2 * ANSWER_SECONDS)
-    total = Seen()
-    for seen in found:
+    total = ClientResults()
+    for seen in seen_by_thread:
         total.add(seen)
     stuck = sum(thread.is_alive() for thread in threads)
     if stuck:
@@ -76,7 +76,7 @@ def drive(port: int, kinds: Sequence[RequestKind], *, connections: int, seconds:
     return total
 
 
-def _work(port: int, kinds: Sequence[RequestKind], rng: random.Random, until: float, seen: Seen) -> None:
+def _work(port: int, kinds: Sequence[RequestKind], rng: random.Random, until: float, seen: ClientResults) -> None:
     weights = list(accumulate(kind.weight for kind in kinds))
     while time.monotonic() < until:
         request = rng.choices(kinds, cum_weights=weights)[0].make(rng)
@@ -90,7 +90,7 @@ def _work(port: int, kinds: Sequence[RequestKind], rng: random.Random, until: fl
             seen.faults.append(f"{request.kind}: {type(error).__name__}: {error}"[:200])
 
 
-def _exchange(port: int, request: SoakRequest, seen: Seen) -> None:
+def _exchange(port: int, request: SoakRequest, seen: ClientResults) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=ANSWER_SECONDS)
     with contextlib.closing(connection):
         body = request.post.body if request.method == "POST" else None
@@ -106,7 +106,7 @@ def _exchange(port: int, request: SoakRequest, seen: Seen) -> None:
     _count(path, answer.status, data, _header_length(answer), seen)
 
 
-def _count(path: str, status: int, data: bytes, header_length: int | None, seen: Seen) -> None:
+def _count(path: str, status: int, data: bytes, header_length: int | None, seen: ClientResults) -> None:
     if path == BATCH and status == 200:
         lines = [json.loads(line) for line in data.splitlines()]
         if not lines or "summary" not in lines[-1]:
@@ -123,7 +123,7 @@ def _count(path: str, status: int, data: bytes, header_length: int | None, seen:
         _count_line(json.loads(data), seen)
 
 
-def _count_line(line: Mapping[str, object], seen: Seen) -> None:
+def _count_line(line: Mapping[str, object], seen: ClientResults) -> None:
     """Count a decision, an error of a batch, or a problem document."""
     if "decision" in line:
         seen.decisions[str(line["decision"]), str(line["reason"])] += 1

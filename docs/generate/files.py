@@ -28,10 +28,10 @@ def blocks() -> dict[str, str]:
 
 def generated_files() -> dict[Path, str]:
     """Return the content of each generated picture, and of each page that has a generated block."""
-    found = blocks()
+    texts = blocks()
     pages = {path: path.read_text(encoding="utf-8") for path in sorted(DOCS.rglob("*.md"))}
     return {
         DOCS / "images/layers.svg": layers.layers(),
         DOCS / "images/throughput.svg": throughput.chart(throughput.read()),
-        **{path: fill(text, found) for path, text in pages.items() if blocks_of(text)},
+        **{path: fill(text, texts) for path, text in pages.items() if blocks_of(text)},
     }

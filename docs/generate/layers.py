@@ -53,8 +53,8 @@ def _tower(x: int, base: int, name: str) -> list[str]:
 
 
 def _imports(package: str) -> str:
-    found = sorted(package_imports(package) & (MAY_IMPORT.keys() - {package}))
-    return f"imports {', '.join(found)}"
+    imported = sorted(package_imports(package) & (MAY_IMPORT.keys() - {package}))
+    return f"imports {', '.join(imported)}"
 
 
 def _bar(y: int, name: str, words: str, *, fill: str) -> str:

@@ -42,9 +42,9 @@ def fill(page: str, blocks: Mapping[str, str]) -> str:
         BlockError: a block is unknown.
     """
 
-    def replaced(found: re.Match[str]) -> str:
-        if found["name"] not in blocks:
-            raise BlockError(f"{found['name']} is none of the generated blocks {', '.join(sorted(blocks))}")
-        return f"{found[1]}\n{blocks[found['name']]}\n{found[3]}"
+    def replaced(match: re.Match[str]) -> str:
+        if match["name"] not in blocks:
+            raise BlockError(f"{match['name']} is none of the generated blocks {', '.join(sorted(blocks))}")
+        return f"{match[1]}\n{blocks[match['name']]}\n{match[3]}"
 
     return _BLOCK.sub(replaced, page)

@@ -9,20 +9,20 @@ from gate.card import Card, Interval
 
 
 def current_card() -> Card:
-    """The card of the version that a checkout serves."""
+    """Return the card of the version that a checkout serves."""
     return ModelStore(Path(__file__).parents[2] / "models").load().card
 
 
 def promise(card: Card) -> str:
-    """The certificate of each label: how many calibration faces were accepted with it, and how many of them wrongly."""
+    """Show the certificate of each label: the calibration faces that were accepted with it, and the wrong ones."""
     band = card.band
     rows = []
-    for label, found in (band.classes or {}).items():
-        promised = f"at most {100 * found.target_risk:.10g} %" if found.certified else "none"
-        truth = found.true_class
+    for label, part in (band.classes or {}).items():
+        promised = f"at most {100 * part.target_risk:.10g} %" if part.certified else "none"
+        truth = part.true_class
         truly = f"{truth.errors:,} of {truth.accepted:,}, at most {percent_up(truth.bound):.2f} %" if truth else "-"
-        bound = f"{percent_up(found.bound):.2f} %"
-        rows.append([code(label), promised, f"{found.accepted:,}", f"{found.errors:,}", bound, truly])
+        bound = f"{percent_up(part.bound):.2f} %"
+        rows.append([code(label), promised, f"{part.accepted:,}", f"{part.errors:,}", bound, truly])
     columns = ["accepted as", "promised errors", "accepted faces", "wrong", "bound", "wrong among those that truly are"]
     accepted = _percent(band.coverage or 0, 1)
     text = (
@@ -33,17 +33,17 @@ def promise(card: Card) -> str:
 
 
 def splits(card: Card) -> str:
-    """The quality on each test split, with 95 % intervals."""
+    """Show the quality on each test split, with 95 % intervals."""
     rows = []
-    for name, found in card.metrics.items():
-        cells = [_interval(found.accuracy, 3), _interval(found.log_loss, 4)]
-        shares = [_interval(share, 3) if share else "-" for share in (found.coverage, found.unfamiliar)]
-        rows.append([code(name), f"{found.images:,}", *cells, *shares])
+    for name, metrics in card.metrics.items():
+        cells = [_interval(metrics.accuracy, 3), _interval(metrics.log_loss, 4)]
+        shares = [_interval(share, 3) if share else "-" for share in (metrics.coverage, metrics.unfamiliar)]
+        rows.append([code(name), f"{metrics.images:,}", *cells, *shares])
     return table(["test split", "images", "accuracy", "log loss", "accepted", "unfamiliar"], rows)
 
 
 def novelty(card: Card) -> str:
-    """The shares of each kind of non-portrait that are discarded, the lowest first."""
+    """Show the share of each kind of outlier that is discarded, the lowest first."""
     kinds = card.novelty_threshold.kinds if card.novelty_threshold else {}
     ordered = sorted(kinds.items(), key=lambda kind: (kind[1].discarded.value, kind[0]))
     rows = [
@@ -52,8 +52,8 @@ def novelty(card: Card) -> str:
     return table(["kind", "discarded", "discarded as unfamiliar", "images"], rows)
 
 
-def _interval(found: Interval, digits: int) -> str:
-    return f"{found.value:.{digits}f} [{found.low:.{digits}f}, {found.high:.{digits}f}]"
+def _interval(interval: Interval, digits: int) -> str:
+    return f"{interval.value:.{digits}f} [{interval.low:.{digits}f}, {interval.high:.{digits}f}]"
 
 
 def _percent(share: float, digits: int) -> str:

@@ -14,7 +14,7 @@ _KINDS = {"integer": "integer", "number": "number", "boolean": "`true` or `false
 
 
 def settings() -> str:
-    """Every setting: variable and flag, default, values, meaning."""
+    """List the settings: variable and flag, default, values, meaning."""
     rows = []
     for name, field in Settings.model_json_schema()["properties"].items():
         default = field.get("default")
@@ -25,7 +25,7 @@ def settings() -> str:
 
 
 def card() -> str:
-    """Every field of the card; each part has a heading of its own."""
+    """List the fields of the card; each part has a heading of its own."""
     whole = Card.model_json_schema()
     parts = {"Card": whole, **{name: part for name, part in whole["$defs"].items() if "properties" in part}}
     return "\n".join(_part(name, part, parts) for name, part in parts.items())
@@ -42,7 +42,7 @@ def _part(name: str, part: Schema, parts: dict[str, Schema]) -> str:
 
 
 def _values(field: Schema) -> str:
-    """The values that a setting takes."""
+    """Describe the values that a setting takes."""
     if members := field.get("anyOf"):
         return " or ".join(filter(None, map(_values, members)))
     if choices := field.get("enum", [field["const"]] if "const" in field else None):
@@ -64,7 +64,7 @@ def _number(value: float) -> str:
 
 
 def _kind(field: Schema, parts: dict[str, Schema]) -> str:
-    """The type of a field of the card, with a link to a part."""
+    """Name the type of a field of the card, with a link to a part."""
     if "$ref" in field:
         name = field["$ref"].rpartition("/")[2]
         return f"[{name}](#{name.lower()})" if name in parts else "text"

@@ -23,7 +23,7 @@ _OPEN_LABELS = {"name", "provider", "route", "sha256", "status", "version", "wor
 
 
 def codes() -> str:
-    """Every code with its status and the docstring of its class."""
+    """List the error codes, each with its status and the docstring of its class."""
     kinds = [
         *((one.status, one.code, one.__doc__) for one in _subclasses(ServiceError) if one is not InvalidImage),
         *((InvalidImage.status, one.code, one.__doc__) for one in _subclasses(ImageError)),
@@ -35,13 +35,13 @@ def codes() -> str:
 
 
 def _subclasses(kind: type[_Kind]) -> Iterator[type[_Kind]]:
-    for one in kind.__subclasses__():
-        yield one
-        yield from _subclasses(one)
+    for subclass in kind.__subclasses__():
+        yield subclass
+        yield from _subclasses(subclass)
 
 
 def operations(*, v2: bool) -> str:
-    """The operations of the OpenAPI document, below `/v2` or elsewhere: scope, parameters and statuses."""
+    """List the operations of the OpenAPI document, below `/v2` or elsewhere: scope, parameters and statuses."""
     rows = []
     for path, methods in sorted(json.loads(OPENAPI.read_text(encoding="utf-8"))["paths"].items()):
         if path.startswith("/v2") is not v2:
@@ -55,7 +55,7 @@ def operations(*, v2: bool) -> str:
 
 
 def metrics() -> str:
-    """Every family that a service exports, with its labels and their values."""
+    """List the metric families that a service exports, with their labels and the values of these."""
     with running_service() as running:
         running.runtime.metrics.shadow.serve(brightness_model().card)
         running.client.get("/metrics")
@@ -74,6 +74,6 @@ def _labels(family: Metric) -> str:
             if name != "le" and value not in values.setdefault(name, []):
                 values[name].append(value)
     shown = []
-    for name, found in values.items():
-        shown.append(code(name) if name in _OPEN_LABELS else f"{code(name)}: {', '.join(sorted(found))}")
+    for name, seen in values.items():
+        shown.append(code(name) if name in _OPEN_LABELS else f"{code(name)}: {', '.join(sorted(seen))}")
     return "; ".join(shown) or "-"

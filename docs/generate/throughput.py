@@ -32,7 +32,7 @@ class Ratios(BaseModel):
     opencv: float | None = None
 
     def measured(self) -> dict[str, float]:
-        """The ratios that were measured, by key."""
+        """Return the ratios that were measured, by key."""
         return {key: value for key in _DECODERS if (value := getattr(self, key)) is not None}
 
 
@@ -49,9 +49,9 @@ class Figures(BaseModel):
     speed_of_lensgate_relative_to: dict[str, Ratios]
 
     def decoders(self) -> list[str]:
-        """The keys of the ratios that at least one server has."""
-        found = {key for one in self.speed_of_lensgate_relative_to.values() for key in one.measured()}
-        return [key for key in _DECODERS if key in found]
+        """Return the keys of the ratios that at least one server has."""
+        measured = {key for one in self.speed_of_lensgate_relative_to.values() for key in one.measured()}
+        return [key for key in _DECODERS if key in measured]
 
 
 def read(path: Path = DATA) -> Figures:
@@ -60,12 +60,12 @@ def read(path: Path = DATA) -> Figures:
 
 
 def throughput_table(figures: Figures) -> str:
-    """The ratios that the chart shows."""
+    """List the ratios that the chart shows."""
     decoders = figures.decoders()
     rows = []
     for name, ratios in figures.speed_of_lensgate_relative_to.items():
-        found = ratios.measured()
-        rows.append([name, *(_times(found[key]) if key in found else "-" for key in decoders)])
+        measured = ratios.measured()
+        rows.append([name, *(_times(measured[key]) if key in measured else "-" for key in decoders)])
     return table(["the other server", *(f"with {_DECODERS[key][0]} decoder" for key in decoders)], rows)
 
 
@@ -97,7 +97,7 @@ def _values(figures: Figures) -> list[dict[str, float]]:
 
 
 def _end(figures: Figures) -> int:
-    """The right end of the axis."""
+    """Return the right end of the axis."""
     return math.ceil(max(1.0, *(value for found in _values(figures) for value in found.values())))
 
 

@@ -15,7 +15,7 @@ from bench.scaling.inputs import Inputs
 from bench.scaling.measured import Bulk, Database, Route
 from bench.scaling.replica import ANSWERED, EXPIRED, LOST, REFUSED
 from bench.scaling.scenarios import Scenario, ScenarioOutcome, percentile
-from bench.scaling.simulation import Care, Cluster, Outage, SimulatedAnswer
+from bench.scaling.simulation import Cluster, FailurePolicy, Outage, SimulatedAnswer
 from bench.scaling.simulation import simulate as run
 from service.settings import Settings
 
@@ -190,26 +190,26 @@ def test_balancers_pick_by_their_method() -> None:
     assert two.pick([9]) == 0
 
 
-def stopping(balancer: Balancer, care: Care) -> ScenarioOutcome:
+def stopping(balancer: Balancer, policy: FailurePolicy) -> ScenarioOutcome:
     outages = [Outage(0, start=1.0, seconds=4.0)]
-    return Scenario(Cluster([1.0] * 4, outages=outages, care=care), 0.4, window=(1.0, 5.0)).run(balancer, MIX)
+    return Scenario(Cluster([1.0] * 4, outages=outages, policy=policy), 0.4, window=(1.0, 5.0)).run(balancer, MIX)
 
 
 def test_requests_of_a_dead_replica_are_retried_on_others() -> None:
     for make in BALANCERS.values():
-        assert stopping(make(), Care()).share(ANSWERED) == 1.0
+        assert stopping(make(), FailurePolicy()).share(ANSWERED) == 1.0
 
 
 def test_a_dead_replica_attracts_images_without_health_checks() -> None:
-    careless = Care(passes_on=False, fails=math.inf)
-    turns, least = (stopping(make(), careless).share(LOST) for make in (RoundRobin, LeastConnections))
+    no_policy = FailurePolicy(retries=False, max_fails=math.inf)
+    turns, least = (stopping(make(), no_policy).share(LOST) for make in (RoundRobin, LeastConnections))
     assert turns == pytest.approx(0.25, abs=0.01)
     assert least > 1.3 * turns
 
 
 def test_after_some_failures_a_replica_is_left_out_for_a_while() -> None:
     outages = [Outage(0, start=0.0, seconds=100.0)]
-    cluster = Cluster([1.0, 1.0], 1, UNBOUNDED, outages, Care(passes_on=False, fails=3, out_seconds=2.05))
+    cluster = Cluster([1.0, 1.0], 1, UNBOUNDED, outages, FailurePolicy(retries=False, max_fails=3, fail_timeout=2.05))
     answers = run(cluster, RoundRobin(), at(*(number / 10 for number in range(1, 60)), seconds=0.001))
     lost = [answer.sent for answer in answers if answer.status == LOST]
     # Every second image, until three are lost; again once 2.05 s are over.

@@ -18,7 +18,7 @@ from bench.scaling.inputs import Inputs
 from bench.scaling.pair import Expense
 from bench.scaling.predicted_vs_measured import Figures, ImageCost, PredictionRow, capacity, predict
 from bench.scaling.processor import taken_by_others
-from bench.scaling.replica_failure import SIGNALS, Ending
+from bench.scaling.replica_failure import SIGNALS, SignalOutcome
 from bench.scaling.routes import kinds
 from bench.scaling.tables import DocumentError, blocks, by_name, number, power, refresh
 from bench.serving.openloop import LoadPlan
@@ -166,8 +166,8 @@ def test_a_row_agrees_if_all_figures_are_within_tolerance() -> None:
     for other in (Figures(120.0, 10.0, 50.0), Figures(100.0, 13.0, 50.0), Figures(100.0, 10.0, float("nan"))):
         assert not PredictionRow("round robin", 0.5, 100.0, other, FIGURES, others=0.0).agrees
     assert not PredictionRow("round robin", 0.5, 100.0, FIGURES, Figures(0.0, 10.0, 50.0), others=0.0).agrees
-    assert Ending("SIGKILL", 5, 5).agrees
-    assert not Ending("SIGKILL", 5, 4).agrees
+    assert SignalOutcome("SIGKILL", 5, 5).agrees
+    assert not SignalOutcome("SIGKILL", 5, 4).agrees
 
 
 def test_the_prediction_for_few_images_is_the_time_of_one() -> None:

@@ -21,17 +21,17 @@ from bench import needs
 from bench.serving import __main__ as command
 from bench.serving import contenders, wrk
 from bench.serving.aims import AIMS
-from bench.serving.answers import AnswerReader, HttpAnswer
 from bench.serving.bench import Bench
-from bench.serving.channel import Channel, Exchange, ExchangeEnd
 from bench.serving.client import KeepAliveClient, latencies
+from bench.serving.connection import Exchange, ExchangeEnd, NonBlockingConnection
 from bench.serving.environments import PEERS, InstallError, python_of
 from bench.serving.openloop import EXPECT_BYTES, LoadPlan, LoadResult, offer
 from bench.serving.overload import _fault
 from bench.serving.posts import Post, encoded_post, image_post, pixels_post, read_tensors
 from bench.serving.processes import StartError, running
 from bench.serving.report import ReportRow, RoundValues
-from bench.serving.tensors import twin
+from bench.serving.response_parser import HttpResponse, ResponseParser
+from bench.serving.tensors import bare_endpoint
 from tests.conftest import ROOT
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -122,7 +122,7 @@ def test_the_open_loop_counts_early_refusals_and_late_answers() -> None:
 def test_a_blind_client_stops_sending_once_it_is_refused() -> None:
     huge = Post("/busy", bytes(1 << 25))
     with serving(late_or_busy) as port:
-        result = offer(LoadPlan(port, 10, 1.0, poisson=False, expects=False), [huge])
+        result = offer(LoadPlan(port, 10, 1.0, poisson=False, expect_continue=False), [huge])
     assert result.statuses == {"429": 10} == result.early
     assert 0 < result.wasted < 10 * len(huge.body)
 
@@ -156,20 +156,20 @@ def test_a_connection_that_ends_without_an_answer_is_lost() -> None:
 
 def test_a_connection_that_ends_with_its_answer_is_not_used_again() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        channel = Channel(listener.getsockname()[1])
+        connection = NonBlockingConnection(listener.getsockname()[1])
         server, _ = listener.accept()
         exchange = Exchange(0.0, SMALL.head(), memoryview(SMALL.body), waits=False)
-        channel.begin(exchange, 0.0)
-        assert channel.handle(0.0) is None
+        connection.begin(exchange, 0.0)
+        assert connection.handle(0.0) is None
         with server:
             server.recv(1 << 16)
             server.sendall(OK)
     poll = select.poll()
-    poll.register(channel.fileno(), select.POLLRDHUP)
+    poll.register(connection.fileno(), select.POLLRDHUP)
     assert poll.poll(5000), "both are there before either is looked at"
-    assert channel.handle(1.0) is exchange
+    assert connection.handle(1.0) is exchange
     assert exchange.end is ExchangeEnd.ANSWERED
-    assert not channel.is_open
+    assert not connection.is_open
 
 
 def test_a_body_is_sent_after_a_second_without_100_continue() -> None:
@@ -183,7 +183,7 @@ def test_a_body_is_sent_after_a_second_without_100_continue() -> None:
     with serving(deaf) as port:
         result = offer(LoadPlan(port, 10, 0.1, poisson=False), [LARGE])
     assert result.statuses == {"200": 1}
-    assert result.impatient == 1
+    assert result.continue_timeouts == 1
     assert result.latencies[0] >= 1000
 
 
@@ -199,18 +199,18 @@ def test_one_request_follows_the_other_on_one_connection() -> None:
 
 @pytest.mark.parametrize("cut", range(0, 100, 7))
 def test_an_answer_may_come_in_any_pieces(cut: int) -> None:
-    reader = AnswerReader()
+    reader = ResponseParser()
     lines = b"HTTP/1.1 100 Continue||HTTP/1.1 429 Busy|Connection: close|retry-AFTER: 7|content-length: 3||bye"
     wire = lines.replace(b"|", b"\r\n")
     assert reader.feed(wire[:cut]) is None
-    assert reader.feed(wire[cut:]) == HttpAnswer(429, b"bye", closes=True, retry_after=7)
+    assert reader.feed(wire[cut:]) == HttpResponse(429, b"bye", closes=True, retry_after=7)
     assert reader.may_continue
 
 
 @pytest.mark.parametrize("wire", [b"SSH-2.0\r\n\r\n", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"])
 def test_a_contender_without_a_probability_is_rejected(wire: bytes) -> None:
-    with pytest.raises(ValueError, match="the answer"):
-        AnswerReader().feed(wire)
+    with pytest.raises(ValueError, match="the response"):
+        ResponseParser().feed(wire)
 
 
 def test_a_figure_is_held_against_its_aim() -> None:
@@ -260,10 +260,10 @@ def test_wrk_sends_the_given_requests() -> None:
     assert load.median >= DELAY * 1000
 
 
-def test_the_twin_gives_valid_answers() -> None:
+def test_the_bare_endpoint_gives_valid_answers() -> None:
     post = pixels_post(np.zeros((3, 8, 8, 3), np.uint8), binary_answer=False)
     single = pixels_post(np.zeros((1, 8, 8, 3), np.uint8), binary_answer=False)
-    with twin(8, single).running(b"") as server:
+    with bare_endpoint(8, single).running(b"") as server:
         answer = contenders.exchange(server.port, post)
         outputs = read_tensors(answer.body, answer.header_length)
     assert {name: len(values) for name, values in outputs.items()} == dict.fromkeys(
@@ -293,7 +293,7 @@ def test_a_peer_has_a_server_and_pinned_versions(name: str) -> None:
     assert "://" not in pins
     assert all(re.fullmatch(r"[a-z0-9-]+(\[[a-z]+\])?==[\w.+]+", line) for line in pins.splitlines())
     needed = {"onnxruntime", "numpy", "pillow"}
-    if name in contenders.TAKE_OURS:
+    if name in contenders.WITH_GATE_DECODER:
         needed |= {"deflate", "simplejpeg", "pydantic"}
     assert needed <= {line.partition("==")[0] for line in pins.splitlines()}
 
@@ -303,7 +303,7 @@ def test_only_the_usual_decoder_is_set_for_a_peer_that_cannot_take_ours(tmp_path
     (tmp_path / "opencv/pins.sha256").write_text(hashlib.sha256((PEERS / "opencv.txt").read_bytes()).hexdigest())
     usual = contenders.peer("opencv", decoder="usual", model=Path("m"), folder=tmp_path)
     assert usual.environment["PEER_DECODER"] == "opencv"
-    assert set(contenders.PEERS) - set(contenders.TAKE_OURS) == {"opencv"}
+    assert set(contenders.PEERS) - set(contenders.WITH_GATE_DECODER) == {"opencv"}
 
 
 def test_the_benchmark_names_all_that_is_missing_before_it_measures(

@@ -10,7 +10,7 @@ import pytest
 from bench.serving.posts import read_pictures
 from bench.soak import __main__ as soak
 from bench.soak.counters import Counters
-from bench.soak.load import Seen, drive
+from bench.soak.load import ClientResults, drive
 from bench.soak.requests import EncodedImages, RequestKind, make_kinds
 from tests.conftest import ROOT
 from tests.support.figures import covered_or_cut
@@ -44,9 +44,9 @@ def test_each_kind_makes_the_same_requests_for_the_same_seed(kind: RequestKind) 
 
 
 def test_the_served_model_decides_about_every_sound_request(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = Seen()
+    found = ClientResults()
 
-    def drive_sound(port: int, kinds: Sequence[RequestKind], **_: object) -> Seen:
+    def drive_sound(port: int, kinds: Sequence[RequestKind], **_: object) -> ClientResults:
         sound = [kind for kind in kinds if kind.name in SOUND]
         found.add(drive(port, sound, connections=2, seconds=1, seed=1))
         return found
@@ -70,7 +70,7 @@ def test_growth_is_measured_after_the_warm_up() -> None:
 def test_a_fault_of_the_service_ends_with_status_1(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    broken = Seen(Counter({("PNG", 500): 1}), faults=["PNG: status 500"])
+    broken = ClientResults(Counter({("PNG", 500): 1}), faults=["PNG: status 500"])
     monkeypatch.setattr(soak, "drive", lambda *_, **__: broken)
     monkeypatch.setattr(soak.Memory, "slope", lambda _: (0.0, 200.0))
     assert soak.main(["--images", str(SAMPLES), "--minutes", "0.01"]) == 1

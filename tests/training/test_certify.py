@@ -15,21 +15,13 @@ from scipy.stats import binom, norm
 from gate import Band, Label
 from gate.card import TrueClass
 from training.errors import DataError
+from training.evaluation.candidate_edges import COVERAGES, Edges, propose_edges, up_to
+from training.evaluation.certificate import Certificate, Promise
 from training.evaluation.certificate_text import describe, describe_class, describe_true_class
-from training.evaluation.certify import (
-    COVERAGES,
-    SIGNS,
-    Certificate,
-    Edges,
-    Promise,
-    certify,
-    images_required,
-    propose_edges,
-    up_to,
-    upper_bound,
-)
+from training.evaluation.certify import certify
 from training.evaluation.class_shares import risks_at_shares
-from training.evaluation.raw_band import RawBand, probability_band
+from training.evaluation.raw_band import SIGNS, RawBand, probability_band
+from training.evaluation.risk_bound import images_required, upper_bound
 from training.evaluation.selective_risk import risk_coverage, selective_risk
 
 Floats = NDArray[np.float64]

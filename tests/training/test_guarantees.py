@@ -15,7 +15,7 @@ from training.data.dataset import Split, read_dataset
 from training.data.outliers import JUDGED, LEARNED, make_outliers
 from training.data.records import load_records, write_records
 from training.errors import DataError, RecordsError
-from training.evaluation.certify import Promise
+from training.evaluation.certificate import Promise
 from training.evaluation.evaluate import score_images
 from training.evaluation.guarantees import CALIBRATION_FILE, Guarantees, calibrate_run, certify_run
 from training.evaluation.novelty import familiar, load_head, score_novelty, set_threshold

@@ -29,7 +29,8 @@ from training.data.dataset import Split, read_dataset
 from training.data.records import Manifest, Records, load_records, read_rows, write_records
 from training.errors import RecordsError
 from training.evaluation.calibrate import Values, calibrate, exact_interval
-from training.evaluation.certify import Promise, certify
+from training.evaluation.certificate import Promise
+from training.evaluation.certify import certify
 from training.evaluation.class_shares import risks_at_shares
 from training.evaluation.compare import Comparison, PairedResult, RunResult
 from training.evaluation.evaluate import evaluate_by_data_set, score_images, wilson

@@ -1,4 +1,5 @@
 from collections import Counter
+from collections.abc import KeysView
 
 import pytest
 
@@ -39,6 +40,19 @@ def test_a_test_table_of_one_label_is_named_and_not_the_training_images() -> Non
     with pytest.raises(DataError, match=r"test\.csv of here .* its 20 images are all without glasses"):
         split(given)
     assert split(given, auxiliary=True)[100:] == [Split.TEST] * 20
+
+
+def test_the_groups_of_other_data_sets_are_gathered_once_not_for_each_picture() -> None:
+    class CountedSplits(dict[int, Split]):
+        gathered = 0
+
+        def keys(self) -> KeysView[int]:  # type: ignore[override]
+            self.gathered += 1
+            return super().keys()
+
+    elsewhere = CountedSplits(dict.fromkeys(range(1_000, 2_000), Split.TRAIN))
+    assign_splits(pictures(200), auxiliary=False, seed=0, folder="here", elsewhere=elsewhere)
+    assert elsewhere.gathered <= 1
 
 
 def test_an_auxiliary_data_set_is_learned_from_and_tested_on_alone() -> None:

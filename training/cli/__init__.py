@@ -5,7 +5,7 @@ Modules with TensorFlow are imported when a step runs, so that `--help` and usag
 
 import argparse
 
-from training.cli import all_steps, audit, data_steps, model_steps, paper, report, search
+from training.cli import all_steps, audit, data_steps, inference_steps, model_steps, paper, report, search
 from training.cli.options import PRESET_CHOICE
 
 
@@ -14,5 +14,5 @@ def add_steps(parser: argparse.ArgumentParser) -> None:
     parser.epilog = f"{PRESET_CHOICE}\nEvery step explains its options: lensgate train STEP --help"
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     steps = parser.add_subparsers(metavar="STEP", required=True)
-    for module in (data_steps, model_steps, all_steps, audit, report, search, paper):
+    for module in (data_steps, model_steps, inference_steps, all_steps, audit, report, search, paper):
         module.add_to(steps)

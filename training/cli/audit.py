@@ -73,15 +73,15 @@ def audit_labels(options: AuditOptions) -> None:
     records = _records(options, datasets, size)
     with locked(options.out):
         issues = audit(records, options.out, preset=preset, folds=options.folds, seed=options.seed)
-    images = {(one.name, example.name): example.path for one in datasets for example in (*one.train, *one.test)}
+    images = {(data.name, example.name): example.path for data in datasets for example in (*data.train, *data.test)}
     command = options.command_line
     # First, because it reads images, which may have gone meanwhile.
     page = write_contact_sheet(issues, options.out, images=images, audited=len(records), command=command)
-    proposals = write_issues(issues, options.out, data_sets=[one.name for one in datasets])
+    proposals = write_issues(issues, options.out, data_sets=[data.name for data in datasets])
     verb = "seems" if len(issues) == 1 else "seem"
     say(f"{len(issues)} of {len(records)} labels {verb} to contradict the image: {page}")
-    for one, proposal in zip(datasets, proposals, strict=True):
-        say(f"review {proposal} and keep the correct lines in {one.folder / CORRECTIONS_FILE}")
+    for data, proposal in zip(datasets, proposals, strict=True):
+        say(f"review {proposal} and keep the correct lines in {data.folder / CORRECTIONS_FILE}")
 
 
 def _records(options: AuditOptions, datasets: list[ImageDataSet], size: int) -> "Records":

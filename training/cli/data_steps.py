@@ -184,12 +184,12 @@ def _read(folder: Path, texts: dict[str, dict[str, str]], *, auxiliary: bool) ->
 
 
 def _named(kind: str, given: Sequence[str]) -> dict[str, str]:
-    found: dict[str, str] = {}
+    texts: dict[str, str] = {}
     for name, text in map(_split_text, given):
-        if name in found:
+        if name in texts:
             raise DataError(f"--{kind} names {name} twice: leave one of them out")
-        found[name] = text
-    return found
+        texts[name] = text
+    return texts
 
 
 def _split_text(argument: str) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""The steps that produce a model: `fit`, `calibrate`, `certify`, `export`, `evaluate` and `predict`."""
+"""The steps that produce a model: `fit`, `calibrate`, `certify` and `export`."""
 
 import argparse
 from dataclasses import dataclass
@@ -10,14 +10,10 @@ from common.terminal import count, say
 from gate import Label, ModelError, ModelStore
 from gate.card import Card, CardMetrics
 from training.cli import options as option
-from training.cli.data_steps import print_problems
 from training.cli.options import PresetOptions, Steps, add_step
-from training.data.dataset import Split
-from training.errors import RecordsError
 
 if TYPE_CHECKING:
-    from training.data.records import Manifest
-    from training.evaluation.certify import Promise
+    from training.evaluation.certificate import Promise
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +50,7 @@ class GuaranteeOptions:
 
     def promise(self) -> "Promise":
         """Return the promise; a class without a target of its own has the common one."""
-        from training.evaluation.certify import Promise
+        from training.evaluation.certificate import Promise
 
         own = {Label.GLASSES: self.target_risk_glasses, Label.NO_GLASSES: self.target_risk_no_glasses}
         risks = {label: self.target_risk if risk is None else risk for label, risk in own.items()}
@@ -79,25 +75,6 @@ class ExportOptions:
     out: Path
     version: str | None
     command_line: str
-
-
-@dataclass(frozen=True, slots=True)
-class EvaluateOptions:
-    """The options of `evaluate`."""
-
-    records: AnyPath
-    models: Path
-    version: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class PredictOptions:
-    """The options of `predict`."""
-
-    models: Path
-    version: str | None
-    data: Path
-    out: Path
 
 
 def add_to(steps: Steps) -> None:
@@ -135,22 +112,6 @@ def add_to(steps: Steps) -> None:
         run=export,
         arguments=[*run, export_arguments],
     )
-    add_step(
-        steps,
-        "evaluate",
-        title="evaluate a model on the test split of prepared records",
-        options=EvaluateOptions,
-        run=_evaluate,
-        arguments=[option.records, option.models],
-    )
-    add_step(
-        steps,
-        "predict",
-        title="write a CSV of probabilities and decisions for a folder, or for the unlabelled images of a data set",
-        options=PredictOptions,
-        run=_predict,
-        arguments=[option.models, _predict_arguments],
-    )
 
 
 def export_arguments(parser: argparse.ArgumentParser) -> None:
@@ -176,14 +137,6 @@ def guarantee_arguments(parser: argparse.ArgumentParser) -> None:
     add("--share", type=option.share, action="append", dest="shares", metavar="SHARE", help=title)
 
 
-def _predict_arguments(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
-    title = "data set in the Kaggle layout, or folder of images"
-    add("--data", type=option.local, required=True, metavar="DIR", help=title)
-    title = "table to write (predictions.csv)"
-    add("--out", type=option.local, default=Path("predictions.csv"), metavar="FILE", help=title)
-
-
 def fit(options: FitOptions) -> str:
     """Train the network; print its validation metrics and return the next command."""
     from training.data.records import Manifest
@@ -204,13 +157,13 @@ def calibrate(options: CalibrateOptions) -> str:
 
     FitRun.read(options.run_folder)  # The lock would create a folder whose name is misspelt.
     with locked(options.run_folder):
-        found = calibrate_run(options.records, options.run_folder, seed=options.seed)
-    before, after = found.calibration.before, found.calibration.after
-    say(f"temperature {found.calibration.temperature:.3f} from {found.calibration.images} calibration images")
+        record = calibrate_run(options.records, options.run_folder, seed=options.seed)
+    calibration, novelty = record.calibration, record.novelty
+    say(f"temperature {calibration.temperature:.3f} from {calibration.images} calibration images")
     say(f"{'':12} {'log loss':>9} {'Brier':>9} {'ECE':>9}")
-    for name, one in (("before", before), ("after", after)):
-        say(f"{name:12} {one.log_loss:9.4f} {one.brier:9.4f} {one.expected_calibration_error:9.4f}")
-    say(f"novelty threshold {found.novelty.threshold:g}: {found.novelty.above} of these images are above it")
+    for name, metrics in (("before", calibration.before), ("after", calibration.after)):
+        say(f"{name:12} {metrics.log_loss:9.4f} {metrics.brier:9.4f} {metrics.expected_calibration_error:9.4f}")
+    say(f"novelty threshold {novelty.threshold:g}: {novelty.above} of these images are above it")
     return option.command("train", "certify", "--records", options.records, "--run", options.run_folder)
 
 
@@ -221,19 +174,19 @@ def certify(options: CertifyOptions) -> str:
     from training.evaluation.guarantees import Guarantees, certify_run
     from training.model.train import FitRun
 
-    wanted = options.guarantee
+    guarantee = options.guarantee
     FitRun.read(options.run_folder)  # As in `calibrate`.
     with locked(options.run_folder):
         record = certify_run(
             options.records,
             options.run_folder,
-            promise=wanted.promise(),
-            folds=wanted.folds,
-            shares=wanted.shares or SHARES,
+            promise=guarantee.promise(),
+            folds=guarantee.folds,
+            shares=guarantee.shares or SHARES,
         )
-    found, temperature = record.certificate, Guarantees.read(options.run_folder).temperature
-    say(*describe(found, temperature=temperature))
-    say(*(describe_true_class(label, one, found.confidence) for label, one in found.classes.items()))
+    certificate, temperature = record.certificate, Guarantees.read(options.run_folder).temperature
+    say(*describe(certificate, temperature=temperature))
+    say(*(describe_true_class(label, part, certificate.confidence) for label, part in certificate.classes.items()))
     if record.held_out:
         say("the served network alone, by its calibration split:")
         say(*(f"  {line}" for line in describe(record.held_out, temperature=temperature)))
@@ -259,7 +212,7 @@ def export(options: ExportOptions) -> str:
         command=options.command_line,
     )
     say(f"{card.name} {card.version}: {options.out / card.name / card.version}")
-    _print_metrics(card.metrics)
+    print_metrics(card.metrics)
     if card.band.classes is None:
         say(
             f"{'no certificate' if promised.head else 'no novelty score and no certificate'}: the band is the paper's, "
@@ -280,52 +233,8 @@ def _is_current(card: Card, models: Path) -> bool:
         return False
 
 
-def _evaluate(options: EvaluateOptions) -> None:
-    from gate.scorer import Scorer
-    from training.data.records import Manifest, load_records
-    from training.evaluation.evaluate import evaluate_by_data_set, score_images
-
-    model, manifest = ModelStore(options.models).load(options.version), Manifest.read(options.records)
-    _refuse_leak(model.card, manifest)
-    _warn_of_leak(model.card, manifest)
-    test = load_records(options.records, Split.TEST, size=model.card.input.size)
-    judged = score_images(Scorer(model, device="cpu"), model.card, test.images)
-    _print_metrics(evaluate_by_data_set(judged, test, model.card))
-
-
-def _predict(options: PredictOptions) -> None:
-    from training.predict import find_images, predict_images
-
-    model = ModelStore(options.models).load(options.version)
-    images, problems = find_images(options.data)
-    print_problems(problems)
-    found = predict_images(model, images, options.out)
-    say(f"{options.out}: {found.accept} accepted, {found.discard} discarded, {found.error} could not be read")
-
-
-def _refuse_leak(card: Card, manifest: "Manifest") -> None:
-    """Refuse records with another split of the model's own data: their test split contains training images."""
-    shared = {data.name for data in card.data if data.fingerprint in {one.fingerprint for one in manifest.data}}
-    if shared and card.training.split_seed != manifest.seed:
-        raise RecordsError(
-            f"the model was trained on {sorted(shared)}, split with --seed {card.training.split_seed}: "
-            "prepare the records with that seed"
-        )
-
-
-def _warn_of_leak(card: Card, manifest: "Manifest") -> None:
-    """Warn of data sets that have changed since the training: a split of other images moves images between splits."""
-    trained = {data.name: data.fingerprint for data in card.data}
-    changed = [data.name for data in manifest.data if trained.get(data.name, data.fingerprint) != data.fingerprint]
-    for name in changed:
-        say(
-            f"{name} has other images or labels than when the model was trained on it: the model may have learned from "
-            "images of this test split, unless they come from its test.csv",
-            error=True,
-        )
-
-
-def _print_metrics(metrics: dict[str, CardMetrics]) -> None:
+def print_metrics(metrics: dict[str, CardMetrics]) -> None:
+    """Print a line for each data set of the test split."""
     say(f"{'test split':16} {'images':>6}  {'accuracy [95 %]':24} {'log loss [95 %]':24} coverage")
     for name, metric in metrics.items():
         accuracy, loss = metric.accuracy, metric.log_loss

@@ -153,8 +153,8 @@ def _tune(options: TuneOptions) -> None:
     say(f"{finished} of {len(tuned.trials)} trials finished; the best is {tuned.best.name}:")
     for name, value in tuned.best.values.items():
         say(f"  {name:20} {value}")
-    found = tuned.best.metrics
-    say(f"validation log loss {found[OBJECTIVE]:.4f}, accuracy {found['accuracy']:.4f}; {options.out / BEST_FILE}")
+    metrics = tuned.best.metrics
+    say(f"validation log loss {metrics[OBJECTIVE]:.4f}, accuracy {metrics['accuracy']:.4f}; {options.out / BEST_FILE}")
 
 
 def _start(options: TuneOptions) -> Preset:
@@ -183,11 +183,11 @@ def _compare(options: CompareOptions) -> None:
 
 def _print_study(study: "StudyResult") -> None:
     say(f"{study.kind:16} runs  {'accuracy [95 %]':24} {'log loss [95 %]':24} {'seconds':>8} {'records':>9}")
-    for one in study.summaries:
-        seconds = "-" if one.seconds is None else f"{one.seconds:.1f}"
+    for summary in study.summaries:
+        seconds = "-" if summary.seconds is None else f"{summary.seconds:.1f}"
         say(
-            f"{one.value:16} {one.runs:4}  {_shown(one.accuracy):24} {_shown(one.log_loss):24} "
-            f"{seconds:>8} {one.bytes / 1e6:6.1f} MB"
+            f"{summary.value:16} {summary.runs:4}  {_shown(summary.accuracy):24} {_shown(summary.log_loss):24} "
+            f"{seconds:>8} {summary.bytes / 1e6:6.1f} MB"
         )
     _print_differences(study)
     for failed in study.failed:
@@ -195,11 +195,13 @@ def _print_study(study: "StudyResult") -> None:
 
 
 def _print_differences(study: "StudyResult") -> None:
-    real = [one for one in study.differences if one.real]
-    for one in real:
-        low, high = (one.first, one.second) if one.mean > 0 else (one.second, one.first)
-        say(f"significant: {one.metric} is {abs(one.mean):.4f} higher with {high} than with {low} ({p_value(one.p)})")
-    if any(one.runs > 1 for one in study.summaries):
+    real = [difference for difference in study.differences if difference.real]
+    for each in real:
+        low, high = each.ordered
+        say(
+            f"significant: {each.metric} is {abs(each.mean):.4f} higher with {high} than with {low} ({p_value(each.p)})"
+        )
+    if any(summary.runs > 1 for summary in study.summaries):
         others = "No other difference" if real else "No difference"
         say(f"{others} is significant (t test paired by seed, Holm's correction).")
     else:
@@ -223,7 +225,7 @@ def _print_comparison(comparison: "Comparison") -> None:
         )
 
 
-def _shown(one: "Interval | SeedMean", *, sign: str = "") -> str:
-    if one.low is None or one.high is None:
-        return f"{one.value:{sign}.4f}"
-    return f"{one.value:{sign}.4f} [{one.low:{sign}.4f}, {one.high:{sign}.4f}]"
+def _shown(metric: "Interval | SeedMean", *, sign: str = "") -> str:
+    if metric.low is None or metric.high is None:
+        return f"{metric.value:{sign}.4f}"
+    return f"{metric.value:{sign}.4f} [{metric.low:{sign}.4f}, {metric.high:{sign}.4f}]"

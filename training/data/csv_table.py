@@ -1,7 +1,8 @@
-"""Read CSV tables from people and spreadsheets: every line is one row, or an error names it."""
+"""Read CSV tables from people and spreadsheets, and write tables: every line is one row, or an error names it."""
 
 import csv
-from collections.abc import Collection, Iterator, Sequence
+import io
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
@@ -53,6 +54,13 @@ def read_table(path: Path, required: Collection[str], *, optional: Collection[st
             return CsvTable(columns, tuple(_line(number, cells, columns) for number, cells in records))
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not UTF-8: {error}; save it as UTF-8") from error
+
+
+def csv_text(rows: Iterable[Iterable[object]]) -> str:
+    """Return rows as CSV; lines end with LF."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
 
 
 def _records(path: Path, file: TextIO) -> Iterator[tuple[int, list[str]]]:

@@ -250,8 +250,8 @@ def image_name(text: str) -> str:
 
 def _whole(text: str) -> str | None:
     """Return the digits of a whole number that was written with decimals, such as 12.0."""
-    found = re.fullmatch(r"(\d+)\.0*", text)
-    return found[1] if found else None
+    match = re.fullmatch(r"(\d+)\.0*", text)
+    return match[1] if match else None
 
 
 def _normal(name: str) -> str:
@@ -275,11 +275,11 @@ def _read_about(folder: Path) -> Provenance:
 
 def _read_table(table: Path, images: dict[str, Path], problems: list[str]) -> list[Example]:
     required = {"id", "glasses"} if table.name == "train.csv" else {"id"}
-    found = read_table(table, required, optional={"glasses", "source"})
-    is_labelled = "glasses" in required or _is_labelled(found)
+    content = read_table(table, required, optional={"glasses", "source"})
+    is_labelled = "glasses" in required or _is_labelled(content)
     seen: dict[str, CsvRow] = {}
     examples = []
-    for line in found.lines:
+    for line in content.lines:
         example = _read_line(line, images, seen, is_labelled=is_labelled)
         if isinstance(example, str):
             problems.append(f"{table.name} line {line.number}: {example}")

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from training.data.dataset import ImageDataSet, Split
 from training.data.image_table import ImageRow
@@ -10,6 +11,15 @@ from training.data.shards import DecodedFile, ImageBlock, SourceImage
 from training.data.split import SplitImage, assign_splits
 from training.data.split_shares import describe_skew
 from training.errors import DataError
+
+
+@dataclass(frozen=True, slots=True)
+class _KeptImage:
+    """A readable image that is not a copy, and its group of near-duplicates."""
+
+    item: SourceImage
+    file: DecodedFile
+    group: int
 
 
 def keep_images(
@@ -30,37 +40,43 @@ def keep_images(
     Raises:
         DataError: no image is usable, or a data set is too small for both labels in every split.
     """
-    found = [one for block in blocks for one in block.found]
-    owners = _owners(items, found)
-    kept = []
-    for item, one in zip(items, found, strict=True):
-        if one.fault:
-            problems.append(f"{item.title} is left out: {one.fault}")
-        elif (owner := owners[one.sha256]) is not item:
-            conflict = "" if owner.example.glasses == item.example.glasses else ", which has the other label"
-            problems.append(f"{item.title} is left out: it is the same file as {owner.title}{conflict}")
-        else:
-            kept.append((item, one))
-    if not kept:
+    distinct = _distinct(items, [file for block in blocks for file in block.found], problems)
+    if not distinct:
         raise DataError(f"no image is usable: {'; '.join(problems[:3])}")
-    groups = group_near([one.likeness for _, one in kept])
-    tested = {group for (item, _), group in zip(kept, groups, strict=True) if item.in_test}
+    groups = group_near([file.likeness for _, file in distinct])
+    kept = [_KeptImage(*pair, group) for pair, group in zip(distinct, groups, strict=True)]
+    tested = {image.group for image in kept if image.item.in_test}
     rows, placed = dict[str, list[ImageRow]](), dict[int, Split]()
     # Auxiliary data sets yield to the others.
-    for data in sorted(datasets, key=lambda one: one.auxiliary):
-        part = [
-            (item, one, group) for (item, one), group in zip(kept, groups, strict=True) if item.data_set == data.name
-        ]
-        pictures = [SplitImage(bool(item.example.glasses), group, item.in_test) for item, _, group in part]
+    for data in sorted(datasets, key=lambda each: each.auxiliary):
+        images = [image for image in kept if image.item.data_set == data.name]
+        pictures = [SplitImage(bool(image.item.example.glasses), image.group, image.item.in_test) for image in images]
         with _explained(problems):
             splits = assign_splits(
                 pictures, auxiliary=data.auxiliary, seed=seed, folder=data.folder, tested=tested, elsewhere=dict(placed)
             )
-        problems += _remarks([item for item, _, _ in part], pictures, splits)
-        chosen = [(*one, split) for one, split in zip(part, splits, strict=True) if split]
-        rows[data.name] = [_row(item, split, one.sha256) for item, one, _, split in chosen]
-        placed |= {group: split for _, _, group, split in chosen}
+        problems += _remarks([image.item for image in images], pictures, splits)
+        chosen = [(image, split) for image, split in zip(images, splits, strict=True) if split]
+        rows[data.name] = [_row(image, split) for image, split in chosen]
+        placed |= {image.group: split for image, split in chosen}
     return [row for data in datasets for row in rows[data.name]]
+
+
+def _distinct(
+    items: Sequence[SourceImage], files: Sequence[DecodedFile], problems: list[str]
+) -> list[tuple[SourceImage, DecodedFile]]:
+    """Return the readable images of which each is the one that keeps its file."""
+    owners = _owners(items, files)
+    distinct = []
+    for item, file in zip(items, files, strict=True):
+        if file.fault:
+            problems.append(f"{item.title} is left out: {file.fault}")
+        elif (owner := owners[file.sha256]) is not item:
+            conflict = "" if owner.example.glasses == item.example.glasses else ", which has the other label"
+            problems.append(f"{item.title} is left out: it is the same file as {owner.title}{conflict}")
+        else:
+            distinct.append((item, file))
+    return distinct
 
 
 @contextmanager
@@ -87,15 +103,23 @@ def _remarks(
         yield f"{items[0].data_set}: {skew}"
 
 
-def _owners(items: Sequence[SourceImage], found: Sequence[DecodedFile]) -> dict[str, SourceImage]:
+def _owners(items: Sequence[SourceImage], files: Sequence[DecodedFile]) -> dict[str, SourceImage]:
     """Return for each SHA-256 the image that keeps the file: the first one of a `test.csv`, or else the first."""
     owners = dict[str, SourceImage]()
-    for item, one in zip(items, found, strict=True):
-        if one.sha256 not in owners or (item.in_test and not owners[one.sha256].in_test):
-            owners[one.sha256] = item
+    for item, file in zip(items, files, strict=True):
+        if file.sha256 not in owners or (item.in_test and not owners[file.sha256].in_test):
+            owners[file.sha256] = item
     return owners
 
 
-def _row(item: SourceImage, split: Split, sha256: str) -> ImageRow:
-    one = item.example
-    return ImageRow(item.data_set, one.name, one.source, split, bool(one.glasses), bool(one.given), sha256)
+def _row(image: _KeptImage, split: Split) -> ImageRow:
+    item, example = image.item, image.item.example
+    return ImageRow(
+        item.data_set,
+        example.name,
+        example.source,
+        split,
+        glasses=bool(example.glasses),
+        given=bool(example.given),
+        sha256=image.file.sha256,
+    )

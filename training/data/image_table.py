@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
 
 from gate import Label
+from training.data.csv_table import csv_text
 from training.data.dataset import Split
 
 LabelTable = Mapping[tuple[str, str], bool]
@@ -28,11 +29,9 @@ class ImageRow:
 
 def to_csv(rows: Sequence[ImageRow]) -> bytes:
     """Serialize the rows as CSV, labels as 1 and 0."""
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(field.name for field in fields(ImageRow))
-    table.writerows([int(cell) if isinstance(cell, bool) else cell for cell in astuple(row)] for row in rows)
-    return text.getvalue().encode()
+    head = [field.name for field in fields(ImageRow)]
+    cells = ([int(cell) if isinstance(cell, bool) else cell for cell in astuple(row)] for row in rows)
+    return csv_text([head, *cells]).encode()
 
 
 def from_csv(table: bytes) -> list[ImageRow]:

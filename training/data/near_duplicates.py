@@ -50,8 +50,8 @@ def _near_pairs(bits: NDArray[np.float32]) -> Iterator[tuple[NDArray[np.int64], 
     for start in range(0, len(bits), ROWS):
         rows = bits[start : start + ROWS]
         distance = weight[start : start + ROWS, None] + weight[None, start:] - 2 * rows @ bits[start:].T
-        one, other = np.nonzero(distance <= NEAR)
-        yield start + one, start + other
+        first, second = np.nonzero(distance <= NEAR)
+        yield start + first, start + second
 
 
 def _joined(groups: NDArray[np.int64], first: NDArray[np.int64], second: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -61,5 +61,5 @@ def _joined(groups: NDArray[np.int64], first: NDArray[np.int64], second: NDArray
     graph = coo_array((np.ones(len(rows), np.bool_), (rows, columns)), shape=(count, count))
     _, label = connected_components(graph, directed=False)
     _, smallest = np.unique(label, return_index=True)
-    found: NDArray[np.int64] = smallest[label]
-    return found
+    joined: NDArray[np.int64] = smallest[label]
+    return joined

@@ -171,13 +171,13 @@ def _half_covered(faces: Pixels, rng: Random) -> Pixels:
 
 
 def _rows_swapped(faces: Pixels, rng: Random) -> Pixels:
-    """Shuffle bands of rows or of columns."""
-    return np.stack([_shuffled_bands(face, int(rng.choice([2, 4, 8])), int(rng.integers(2)), rng) for face in faces])
+    """Shuffle strips of rows or of columns."""
+    return np.stack([_shuffled_strips(face, int(rng.choice([2, 4, 8])), int(rng.integers(2)), rng) for face in faces])
 
 
-def _shuffled_bands(face: Pixels, count: int, axis: int, rng: Random) -> Pixels:
-    bands = np.split(face, count, axis=axis)
-    return np.concatenate([bands[index] for index in _derangement(count, rng)], axis=axis)
+def _shuffled_strips(face: Pixels, count: int, axis: int, rng: Random) -> Pixels:
+    strips = np.split(face, count, axis=axis)
+    return np.concatenate([strips[index] for index in _derangement(count, rng)], axis=axis)
 
 
 def _blocks_swapped(faces: Pixels, rng: Random) -> Pixels:

@@ -18,7 +18,7 @@ def write_split(records: AnyPath, out: AnyPath, rows: Sequence[ImageRow], *, com
     """
     manifest, table = Manifest.read(records), to_csv(rows)
     home = manifest.home(records)
-    found = manifest.model_copy(
+    resplit = manifest.model_copy(
         update={
             "command": command,
             "data": tuple(one.model_copy(update={"images": count_labels(one.name, rows)}) for one in manifest.data),
@@ -26,5 +26,5 @@ def write_split(records: AnyPath, out: AnyPath, rows: Sequence[ImageRow], *, com
             "base": str(home.absolute() if isinstance(home, Path) else home),
         }
     )
-    write_together(out, {TABLE_FILE: table, MANIFEST_FILE: found.model_dump_json(indent=2).encode()})
-    return found
+    write_together(out, {TABLE_FILE: table, MANIFEST_FILE: resplit.model_dump_json(indent=2).encode()})
+    return resplit

@@ -74,9 +74,9 @@ def _local(shard: Path, size: int) -> Path:
     return shard
 
 
-def _expect(size: int, shard: AnyPath, found: int) -> None:
-    if found != size:
-        raise RecordsError(f"{shard} has {found} bytes, not {size}: run `lensgate train prepare` again")
+def _expect(size: int, shard: AnyPath, length: int) -> None:
+    if length != size:
+        raise RecordsError(f"{shard} has {length} bytes, not {size}: run `lensgate train prepare` again")
 
 
 def _fetch(records: StoragePath, kept: Path, shard: tuple[str, int]) -> Path:

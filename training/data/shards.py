@@ -196,8 +196,8 @@ def _decode(item: SourceImage, sizes: Sequence[int]) -> _Decoded:
         pixels = read_pixels_at(data, sizes)
     except (ImageError, OSError) as error:
         return DecodedFile(sha256="", likeness="", fault=str(error)), []
-    found = DecodedFile(sha256=hashlib.sha256(data).hexdigest(), likeness=perceptual_hash(pixels[-1]), fault="")
-    return found, pixels
+    file = DecodedFile(sha256=hashlib.sha256(data).hexdigest(), likeness=perceptual_hash(pixels[-1]), fault="")
+    return file, pixels
 
 
 def _write_block(

@@ -56,40 +56,54 @@ def assign_splits(
     elsewhere = elsewhere or {}
     own = {picture.group for picture in pictures if picture.in_test}
     unseen = own.union(tested, (group for group, split in elsewhere.items() if auxiliary or split is not Split.TRAIN))
-    units = {one.group: one.glasses for one in reversed(pictures) if one.group not in unseen | elsewhere.keys()}
-    shares = {} if own else {Split.TEST: TEST_SHARE}
-    if not auxiliary:
-        shares |= {Split.CALIBRATION: CALIBRATION_SHARE, Split.VALIDATION: VALIDATION_SHARE}
-    try:
-        of_group = _cut(units, shares, seed)
-    except ValueError as error:
-        if not auxiliary:
-            raise _too_few(units, folder) from error
-        of_group = {}
-    splits = [
-        (Split.TEST if one.in_test else None) if one.group in unseen else of_group.get(one.group, Split.TRAIN)
-        for one in pictures
-    ]
+    units = _units(pictures, without=unseen | elsewhere.keys())
+    split_of = _cut(units, _shares(auxiliary=auxiliary, has_test=bool(own)), seed)
+    splits = [_split(picture, unseen, split_of) for picture in pictures]
     if not auxiliary and _lacks_a_label(pictures, splits):
         raise _too_few(units, folder)
     return splits
 
 
-def _cut(units: dict[int, bool], shares: dict[Split, float], seed: int) -> dict[int, Split]:
-    """Cut off one split after another; calibration and validation shares refer to the images outside the test split."""
-    rest, found = sorted(units), dict[int, Split]()
+def _units(pictures: Sequence[SplitImage], *, without: Collection[int]) -> dict[int, bool]:
+    """Return the label of the first image of each group."""
+    return {picture.group: picture.glasses for picture in reversed(pictures) if picture.group not in without}
+
+
+def _split(picture: SplitImage, unseen: Collection[int], split_of: Mapping[int, Split]) -> Split | None:
+    if picture.group in unseen:
+        return Split.TEST if picture.in_test else None
+    return split_of.get(picture.group, Split.TRAIN)
+
+
+def _shares(*, auxiliary: bool, has_test: bool) -> dict[Split, float]:
+    shares = {} if has_test else {Split.TEST: TEST_SHARE}
+    if not auxiliary:
+        shares |= {Split.CALIBRATION: CALIBRATION_SHARE, Split.VALIDATION: VALIDATION_SHARE}
+    return shares
+
+
+def _cut(units: Mapping[int, bool], shares: Mapping[Split, float], seed: int) -> dict[int, Split]:
+    """Cut off one split after another; calibration and validation shares refer to the images outside the test split.
+
+    Returns the split of each group outside the training split: of none if a label has too few groups.
+    """
+    rest, split_of = sorted(units), dict[int, Split]()
     base = len(rest)
     for step, (split, share) in enumerate(shares.items()):
-        size = round(base * share)
         labels = [units[group] for group in rest]
-        rest, cut = train_test_split(rest, test_size=size, random_state=seed + step, stratify=labels)
-        found |= dict.fromkeys(cut, split)
+        try:
+            rest, part = train_test_split(
+                rest, test_size=round(base * share), random_state=seed + step, stratify=labels
+            )
+        except ValueError:  # scikit-learn's error for an empty part, or one that cannot hold both labels.
+            return {}
+        split_of |= dict.fromkeys(part, split)
         base = len(rest) if split is Split.TEST else base
-    return found
+    return split_of
 
 
 def _check_test_labels(pictures: Sequence[SplitImage], folder: object) -> None:
-    labels = [one.glasses for one in pictures if one.in_test]
+    labels = [picture.glasses for picture in pictures if picture.in_test]
     if len(set(labels)) == 1:
         raise DataError(
             f"test.csv of {folder} is the test split, which needs both labels, but its {len(labels)} images are all "
@@ -99,8 +113,8 @@ def _check_test_labels(pictures: Sequence[SplitImage], folder: object) -> None:
 
 
 def _lacks_a_label(pictures: Sequence[SplitImage], splits: Sequence[Split | None]) -> bool:
-    found = {(split, one.glasses) for one, split in zip(pictures, splits, strict=True)}
-    return any((split, glasses) not in found for split in Split for glasses in (True, False))
+    filled = {(split, picture.glasses) for picture, split in zip(pictures, splits, strict=True)}
+    return any((split, glasses) not in filled for split in Split for glasses in (True, False))
 
 
 def _too_few(units: Mapping[int, bool], folder: object) -> DataError:

@@ -57,8 +57,8 @@ def _skewed(cut: Sequence[_Placed]) -> list[Split]:
 
 
 def _counts(cut: Sequence[_Placed]) -> dict[Split, _Count]:
-    found = {split: _count([one for one, part, _ in cut if part is split]) for split in Split}
-    return {split: count for split, count in found.items() if count[1]}
+    counts = {split: _count([one for one, part, _ in cut if part is split]) for split in Split}
+    return {split: count for split, count in counts.items() if count[1]}
 
 
 def _count(pictures: Sequence[SplitImage]) -> _Count:

@@ -9,7 +9,7 @@ REFERENCE_SIZE = 1024  # Softness is given in pixels of a picture of this size.
 
 
 def photograph(image: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """The RGB picture as a mildly imperfect camera would give it."""
+    """Return the RGB picture as a mildly imperfect camera would give it."""
     size = image.width
     image = blurred(_balanced(image, rng), float(rng.uniform(0.3, 1.3)) * size / REFERENCE_SIZE)
     noise = float(rng.uniform(0.6, 2.6))

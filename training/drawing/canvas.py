@@ -91,7 +91,7 @@ class Canvas:
         self.image.paste(source, stencil.box, mask)
 
     def mask(self, shapes: Sequence[Points], *, holes: Sequence[Points] = (), blur: float = 0.0) -> Image.Image:
-        """A mask (mode L) as large as the picture: polygons without their holes."""
+        """Return a mask (mode L) as large as the picture: polygons without their holes."""
         mask = Image.new("L", self.image.size)
         stencil = self.stencil(shapes, holes=holes, blur=blur)
         if stencil is not None:
@@ -99,7 +99,7 @@ class Canvas:
         return mask
 
     def stencil(self, shapes: Sequence[Points], *, holes: Sequence[Points] = (), blur: float = 0.0) -> Stencil | None:
-        """The polygons without their holes, cut to where they touch the picture; None if they do not."""
+        """Return the polygons without their holes, cut to where they touch the picture; None if they do not."""
         placed = [self.pose.place(shape) for shape in shapes]
         radius = blur * self.pose.scale
         corners = np.concatenate(placed)
@@ -115,7 +115,7 @@ class Canvas:
 
 
 def _mask_of(levels: Sequence[tuple[Points, int]], *, size: tuple[int, int], radius: float) -> Image.Image:
-    """Polygons in pixels, each with its level, one over the other, as a mask of this size."""
+    """Return a mask of this size: polygons in pixels, each with its level, one over the other."""
     fineness = next(fineness for least, fineness in FINENESS if radius >= least)
     mask = Image.new("L", (math.ceil(size[0] * fineness), math.ceil(size[1] * fineness)))
     draw = ImageDraw.Draw(mask)
@@ -128,5 +128,5 @@ def _mask_of(levels: Sequence[tuple[Points, int]], *, size: tuple[int, int], rad
 
 
 def blurred(image: Image.Image, radius: float) -> Image.Image:
-    """The image after a Gaussian blur of `radius` pixels; itself for 0."""
+    """Return the image after a Gaussian blur of `radius` pixels; itself for 0."""
     return image.filter(ImageFilter.GaussianBlur(radius)) if radius > 0 else image

@@ -17,7 +17,7 @@ FABRICS: Sequence[Colour] = (
 
 
 def draw_clothes(canvas: Canvas, person: Person, *, rng: np.random.Generator) -> None:
-    """A shirt or jumper with a round, pointed or high neck, at times under a jacket."""
+    """Draw a shirt or jumper with a round, pointed or high neck, at times under a jacket."""
     fabric = pick(rng, FABRICS)
     broad = 1.12 if person.hard else 0.98
     neck = 0.72 if person.hard else 0.58

@@ -43,33 +43,33 @@ IRISES: Sequence[Colour] = (
 
 
 def mix(first: Colour, second: Colour, share: float) -> Colour:
-    """The colour `share` of the way from the first to the second."""
+    """Return the colour `share` of the way from the first to the second."""
     return as_colour([a + (b - a) * share for a, b in zip(first, second, strict=True)])
 
 
 def scaled(colour: Colour, factor: float) -> Colour:
-    """The colour made darker (`factor` below 1) or brighter."""
+    """Return the colour made darker (`factor` below 1) or brighter."""
     return as_colour([channel * factor for channel in colour])
 
 
 def as_colour(channels: Sequence[float]) -> Colour:
-    """Three numbers rounded and clipped to 0..255."""
+    """Round three numbers and clip them to 0..255."""
     red, green, blue = (min(255, max(0, round(channel))) for channel in channels)
     return red, green, blue
 
 
 def along(scale: Sequence[Colour], place: float) -> Colour:
-    """The colour at `place` (0..1) of a scale."""
+    """Return the colour at `place` (0..1) of a scale."""
     position = place * (len(scale) - 1)
     index = min(int(position), len(scale) - 2)
     return mix(scale[index], scale[index + 1], position - index)
 
 
 def pick(rng: np.random.Generator, colours: Sequence[Colour]) -> Colour:
-    """One of the colours, each as likely as the others."""
+    """Draw one of the colours, each as likely as the others."""
     return colours[int(rng.integers(len(colours)))]
 
 
 def luminance(colour: Colour) -> float:
-    """Brightness, 0..1 (ITU-R BT.601 weights)."""
+    """Return the brightness, 0..1 (ITU-R BT.601 weights)."""
     return (0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2]) / 255

@@ -60,7 +60,7 @@ class GlassesShape:
     shadow: float
 
     def lens_at(self, side: float, *, grown: float = 0.0) -> Points:
-        """The lens `(N, 2)` on one side of the face (-1 or 1), larger all around by `grown`."""
+        """Return the lens `(N, 2)` on one side of the face (-1 or 1), larger all around by `grown`."""
         half = np.abs(self.outline).max(axis=0)
         lens = self.outline * (1 + grown / half)
         # A browline frame is thicker above the lens than below.
@@ -139,7 +139,7 @@ def _sunglasses(rng: np.random.Generator, person: Person) -> GlassesShape:
 
 
 def _faint(rng: np.random.Generator, person: Person) -> GlassesShape:
-    """Rimless, or framed by a wire of nearly the skin's colour."""
+    """Make a rimless pair, or one framed by a wire of nearly the skin's colour."""
     outline = _outline(rng, (0.34, 0.41), flat=(0.58, 0.85))
     # Light metal on deep skin and dark metal on light skin would both be plain to see.
     near = mix(person.skin, pick(rng, METALS), float(rng.uniform(0.35, 0.6)))
@@ -160,7 +160,7 @@ def _faint(rng: np.random.Generator, person: Person) -> GlassesShape:
 
 
 def draw_temples(canvas: Canvas, glasses: GlassesShape, *, person: Person) -> None:
-    """From the hinges to the ears."""
+    """Draw the temples, from the hinges to the ears."""
     x, y = glasses.hinge
     ear = (1.13 * person.width, -0.08)
     arm = points((x - glasses.rim, y), ((x + ear[0]) / 2, y - 0.01), ear)
@@ -195,7 +195,7 @@ def _draw_shadow(
 
 
 def _draw_glare(canvas: Canvas, glasses: GlassesShape, *, within: Image.Image, rng: np.random.Generator) -> None:
-    """The sky in dark lenses, a slanting band of window light in all."""
+    """Draw the sky in dark lenses, and a slanting streak of window light in all."""
     slant, start = float(rng.uniform(0.25, 0.6)), float(rng.uniform(-0.35, 0.1))
     wide = float(rng.uniform(0.08, 0.3))
     for side in (-0.5, 0.5):
@@ -203,8 +203,8 @@ def _draw_glare(canvas: Canvas, glasses: GlassesShape, *, within: Image.Image, r
             sky = points((side - 0.6, -0.6), (side + 0.6, -0.6), (side + 0.6, -0.12), (side - 0.6, -0.05))
             canvas.fill(sky, mix(glasses.lens, WHITE, 0.55), opacity=0.45 * glasses.glare, blur=0.08, within=within)
         left = side + start
-        band = points((left, 0.5), (left + wide, 0.5), (left + wide + slant, -0.5), (left + slant, -0.5))
-        canvas.fill(band, WHITE, opacity=glasses.glare, blur=0.02, within=within)
+        streak = points((left, 0.5), (left + wide, 0.5), (left + wide + slant, -0.5), (left + slant, -0.5))
+        canvas.fill(streak, WHITE, opacity=glasses.glare, blur=0.02, within=within)
 
 
 def _draw_bridge(canvas: Canvas, glasses: GlassesShape) -> None:

@@ -17,7 +17,7 @@ FLUSHED = ((0.62, 0.5, 0.26, 0.2), (0.0, 0.6, 0.14, 0.14))  # Cheeks and the tip
 
 
 def draw_neck(canvas: Canvas, person: Person) -> None:
-    """The neck down to the shoulders, in the shadow of the chin."""
+    """Draw the neck down to the shoulders, in the shadow of the chin."""
     wide = 0.72 if person.hard else 0.58
     half = points((wide, 0.7), (wide * 0.97, 1.5), (wide * 1.05, 1.9), (wide * 1.9, 2.25), (wide * 2.6, 2.7))
     neck = smooth(symmetric(half), closed=True)
@@ -36,7 +36,7 @@ def draw_neck(canvas: Canvas, person: Person) -> None:
 
 
 def draw_ears(canvas: Canvas, person: Person) -> None:
-    """Both ears, their tips level with the brows."""
+    """Draw both ears, their tips level with the brows."""
     half = points((0.98, -0.2), (1.12, -0.26), (1.23, -0.12), (1.2, 0.2), (1.12, 0.42), (1.0, 0.46))
     fold = points((1.06, -0.1), (1.15, -0.15), (1.16, 0.02), (1.1, 0.2), (1.1, 0.32))
     for turned in (np.asarray, mirrored):
@@ -52,14 +52,14 @@ def draw_ears(canvas: Canvas, person: Person) -> None:
 
 
 def draw_skin(canvas: Canvas, person: Person, *, relief: Relief, rng: np.random.Generator) -> Image.Image:
-    """The bare head; gives back its mask (mode L, as large as the picture)."""
+    """Draw the bare head; return its mask (mode L, as large as the picture)."""
     head = canvas.mask([person.outline])
     canvas.image.paste(enlarged(_skin_light(person, relief, rng=rng), canvas.size), (0, 0), head)
     return head
 
 
 def _skin_light(person: Person, relief: Relief, *, rng: np.random.Generator) -> Points:
-    """Colours `(h, w, 3)` on the coarse grid."""
+    """Return the colours of the skin `(h, w, 3)` on the coarse grid."""
     light = person.ambience + (BRIGHTEST - person.ambience) * relief.diffuse
     light = light * (1 + 0.012 * _mottle(rng, light.shape))
     albedo = np.broadcast_to(np.array(person.skin, dtype=np.float64), (*light.shape, 3))
@@ -74,14 +74,14 @@ def _skin_light(person: Person, relief: Relief, *, rng: np.random.Generator) -> 
 
 
 def _mottle(rng: np.random.Generator, shape: tuple[int, ...]) -> Points:
-    """Unevenness `(h, w)` about 0, four cells of the grid wide."""
+    """Return unevenness `(h, w)` about 0, four cells of the grid wide."""
     coarse = rng.standard_normal((shape[0] // 4 + 1, shape[1] // 4 + 1), dtype=np.float32)
     smooth_noise = Image.fromarray(coarse).resize((shape[1], shape[0]), Image.Resampling.BICUBIC)
     return np.asarray(smooth_noise, dtype=np.float64)
 
 
 def draw_age(canvas: Canvas, person: Person, *, head: Image.Image) -> None:
-    """Folds from nose to mouth in all faces, deeper with age; lines beside the eyes and on the forehead."""
+    """Draw folds from nose to mouth in all faces, deeper with age; lines beside the eyes and on the forehead."""
     dark = mix(person.skin, SHADOW, 0.55)
     for turned in (np.asarray, mirrored):
         fold = smooth(turned(points((0.27, 0.62), (0.4, 0.8), (0.48, 1.02))))
@@ -128,7 +128,7 @@ def _shaven(canvas: Canvas, beard: Points, mouth: Points, head: Image.Image) -> 
 def _draw_stubble(
     canvas: Canvas, colour: Colour, *, within: Image.Image, rng: np.random.Generator, count: int = 2200
 ) -> None:
-    """Short hairs pointing down and outwards."""
+    """Draw short hairs pointing down and outwards."""
     root = np.stack([rng.uniform(-1.1, 1.1, count), rng.uniform(0.3, 1.7, count)], axis=-1)
     lean = np.stack([0.06 * root[:, 0] + rng.normal(0, 0.02, count), np.full(count, 0.06)], axis=-1)
     hairs = ribbon(np.stack([root, root + lean], axis=1), 0.008)

@@ -1,6 +1,5 @@
 """A data set of drawn faces on disk, in the layout of Kaggle's *Glasses or No Glasses*."""
 
-import csv
 import io
 import multiprocessing
 import os
@@ -15,6 +14,7 @@ import numpy as np
 
 from gate.cores import usable_cores
 from gate.files import write_atomically
+from training.data.csv_table import csv_text
 from training.data.dataset import PROVENANCE_FILE, Provenance
 from training.data.progress import progress_bar
 from training.drawing.eyewear import Eyewear
@@ -30,7 +30,7 @@ COMPRESSION = 3  # Of PNG: 6, the default, takes twice as long on noise and save
 
 
 def choose_eyewear(rng: np.random.Generator) -> Eyewear:
-    """A kind of eyewear, about as often as `SHARES` says; takes one number from the generator."""
+    """Draw a kind of eyewear with the probabilities of `SHARES`; takes one number from the generator."""
     return list(SHARES)[int(rng.choice(len(SHARES), p=list(SHARES.values())))]
 
 
@@ -132,8 +132,5 @@ def _draw_one(images: Path, seed: int, size: int, face_id: int) -> Eyewear:
 
 
 def _write_table(table: Path, faces: Iterable[tuple[int, Eyewear]]) -> None:
-    text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(COLUMNS)
-    rows.writerows((face_id, int(kind is not Eyewear.NONE), kind.value) for face_id, kind in faces)
-    write_atomically(table, text.getvalue().encode())
+    rows = ((face_id, int(kind is not Eyewear.NONE), kind.value) for face_id, kind in faces)
+    write_atomically(table, csv_text([COLUMNS, *rows]).encode())

@@ -32,7 +32,7 @@ class Look:
 
 
 def draw_look(rng: np.random.Generator, person: Person) -> Look:
-    """A look by chance. One face in five or so has heavy brows, made-up lids or dark rings."""
+    """Draw a look at random. One face in five or so has heavy brows, made-up lids or dark rings."""
     made_up = not person.hard and rng.random() < 0.35
     return Look(
         open=float(rng.uniform(0.075, 0.115)),
@@ -48,7 +48,7 @@ def draw_look(rng: np.random.Generator, person: Person) -> Look:
 
 
 def draw_eyes(canvas: Canvas, person: Person, *, look: Look, head: Image.Image) -> None:
-    """Both eyes with lids and lashes."""
+    """Draw both eyes with lids and lashes."""
     for side in (-1.0, 1.0):
         eye = _Eye(canvas, person, look, side, head)
         eye.draw_socket()
@@ -67,24 +67,24 @@ class _Eye:
     head: Image.Image
 
     def shape(self, *pairs: tuple[float, float]) -> Points:
-        """A smooth line given relative to this pupil, x outwards."""
+        """Return a smooth line given relative to this pupil, x outwards."""
         line = smooth(points(*pairs))
         return np.asarray(moved(line, 0.5, 0.0) * (self.side, 1.0))
 
     @property
     def upper(self) -> Points:
-        """The edge of the upper lid."""
+        """Return the edge of the upper lid."""
         high, tilt = self.look.open, self.look.tilt
         return self.shape((-0.24, 0.05), (-0.15, -high * 0.55), (0.0, -high), (0.15, -high * 0.7), (0.25, -tilt))
 
     @property
     def lower(self) -> Points:
-        """The edge of the lower lid."""
+        """Return the edge of the lower lid."""
         low, tilt = self.look.open * 0.72, self.look.tilt
         return self.shape((-0.24, 0.05), (-0.1, low * 0.95), (0.05, low), (0.18, low * 0.55), (0.25, -tilt))
 
     def draw_socket(self) -> None:
-        """Shade around the eye: depth, made-up lids, dark rings."""
+        """Draw the shade around the eye: depth, made-up lids, dark rings."""
         dark = mix(self.person.skin, SHADOW, 0.6)
         socket = ellipse((self.side * 0.44, -0.08), (0.3, 0.16))
         self.canvas.fill(socket, dark, opacity=0.3, blur=0.09, within=self.head)
@@ -97,7 +97,7 @@ class _Eye:
         self.canvas.stroke(bag, purple, width=0.1, opacity=min(strength, 0.8), blur=0.035, within=self.head)
 
     def draw_ball(self) -> None:
-        """Sclera, iris, pupil and the lamp's reflection, within the lids."""
+        """Draw sclera, iris, pupil and the lamp's reflection, within the lids."""
         opening = self.canvas.mask([np.concatenate([self.upper, self.lower[::-1]])])
         within = ImageChops.multiply(opening, self.head)
         light = 0.7 + 0.25 * self.person.ambience
@@ -122,7 +122,7 @@ class _Eye:
         self.canvas.fill(ellipse(glint, (0.02, 0.02)), WHITE, opacity=0.92, blur=0.005, within=within)
 
     def draw_lids(self) -> None:
-        """Lash lines, lashes and the crease above."""
+        """Draw lash lines, lashes and the crease above."""
         dark = mix(self.person.skin, SHADOW, 0.8)
         lash = mix(dark, BLACK, 0.4 + 0.6 * self.look.lash)
         thick = (0.018 + 0.028 * self.look.lash) * np.linspace(0.5, 1.3, len(self.upper))
@@ -144,7 +144,7 @@ class _Eye:
 
 
 def draw_brows(canvas: Canvas, person: Person, *, look: Look, rng: np.random.Generator) -> None:
-    """Two brows of single hairs over a soft base."""
+    """Draw two brows of single hairs over a soft base."""
     light_hair = luminance(person.hair) > 0.45
     colour = scaled(person.hair, 0.72) if light_hair else mix(person.hair, BLACK, 0.15)
     high = -look.brow_height
@@ -167,7 +167,7 @@ def _brow_hairs(line: Points, weight: Points, *, rng: np.random.Generator, count
 
 
 def draw_nose(canvas: Canvas, person: Person, *, head: Image.Image) -> None:
-    """Nostrils, wings and the shade below; the bridge is the relief's."""
+    """Draw nostrils, wings and the shade below; the bridge is the relief's."""
     dark = mix(person.skin, SHADOW, 0.7)
     shade = smooth(points((-0.26, 0.74), (0, 0.8), (0.26, 0.74), (0.1, 0.86), (-0.1, 0.86)), closed=True)
     canvas.fill(shade, dark, opacity=0.35, blur=0.045, within=head)
@@ -187,7 +187,7 @@ def draw_nose(canvas: Canvas, person: Person, *, head: Image.Image) -> None:
 
 
 def draw_mouth(canvas: Canvas, person: Person, *, head: Image.Image, rng: np.random.Generator) -> None:
-    """Lips, closed or smiling, with teeth where they part."""
+    """Draw the lips, closed or smiling, with teeth where they part."""
     smile = float(rng.uniform(-0.2, 1.0))
     gap = max(0.0, smile - 0.35) * 0.17
     wide, lift = 0.36 + 0.12 * max(smile, 0.0), 0.07 * smile
@@ -243,7 +243,7 @@ def _draw_lip_light(
 
 
 def draw_cast_lines(canvas: Canvas, *, head: Image.Image, rng: np.random.Generator) -> None:
-    """On one face in fourteen, the soft shadow of a blind or a twig across the eyes: dark lines, yet no eyewear."""
+    """Draw the soft shadow of a blind or a twig across the eyes of one face in fourteen: dark lines, yet no eyewear."""
     if rng.random() > 0.07:
         return
     tilt = float(rng.uniform(-0.15, 0.15))

@@ -26,7 +26,7 @@ class Pose:
     turn: float
 
     def place(self, points: Points) -> Points:
-        """Pixels `(..., 2)` of points `(..., 2)` in head units."""
+        """Return the pixels `(..., 2)` of points `(..., 2)` in head units."""
         x, y = points[..., 0], points[..., 1]
         x = x + self.turn * _facing(x)
         cos, sin = np.cos(self.roll), np.sin(self.roll)
@@ -34,7 +34,7 @@ class Pose:
         return np.asarray(placed * self.scale + np.asarray(self.centre))
 
     def locate(self, pixels: Points) -> Points:
-        """The inverse of `place`: head units `(..., 2)` of pixels `(..., 2)`."""
+        """Invert `place`: return the head units `(..., 2)` of pixels `(..., 2)`."""
         x, y = np.moveaxis((pixels - np.asarray(self.centre)) / self.scale, -1, 0)
         cos, sin = np.cos(self.roll), np.sin(self.roll)
         turned, y = x * cos + y * sin, y * cos - x * sin
@@ -49,12 +49,12 @@ def _facing(x: Points) -> Points:
 
 
 def points(*pairs: tuple[float, float]) -> Points:
-    """`(N, 2)` of N pairs."""
+    """Return N pairs as an array `(N, 2)`."""
     return np.array(pairs, dtype=np.float64)
 
 
 def smooth(control: ArrayLike, *, closed: bool = False, steps: int = 8) -> Points:
-    """A Catmull-Rom curve `(M, 2)` through the control points `(N, 2)`, with `steps` points a span."""
+    """Return a Catmull-Rom curve `(M, 2)` through the control points `(N, 2)`, with `steps` points a span."""
     knots = np.asarray(control, dtype=np.float64)
     if closed:
         padded = np.concatenate([knots[-1:], knots, knots[:2]])
@@ -74,29 +74,29 @@ def smooth(control: ArrayLike, *, closed: bool = False, steps: int = 8) -> Point
 
 
 def moved(shape: Points, right: float, down: float) -> Points:
-    """The same shape elsewhere, `(..., 2)`."""
+    """Return the shape, `(..., 2)`, elsewhere."""
     return np.asarray(shape + np.array([right, down]))
 
 
 def mirrored(shape: Points) -> Points:
-    """The same shape on the other side of the face, `(..., 2)`."""
+    """Return the shape, `(..., 2)`, on the other side of the face."""
     return np.asarray(shape * np.array([-1.0, 1.0]))
 
 
 def symmetric(half: Points) -> Points:
-    """A closed outline `(M, 2)` from its right half `(N, 2)`, listed from top to bottom."""
+    """Return a closed outline `(M, 2)` from its right half `(N, 2)`, listed from top to bottom."""
     # A point on the axis is its own mirror image; twice in a row it would be a kink.
     return np.concatenate([half, mirrored(half[half[:, 0] != 0])[::-1]])
 
 
 def ellipse(centre: tuple[float, float], radii: tuple[float, float], *, corners: int = 40) -> Points:
-    """`(corners, 2)`."""
+    """Return an ellipse as a polygon `(corners, 2)`."""
     angle = np.linspace(0.0, 2 * np.pi, corners, endpoint=False)
     return np.stack([centre[0] + radii[0] * np.cos(angle), centre[1] + radii[1] * np.sin(angle)], axis=-1)
 
 
 def ribbon(lines: Points, width: ArrayLike) -> Points:
-    """The outlines `(..., 2 K, 2)` of brush strokes along lines `(..., K, 2)`; `width` is one number or `(..., K)`."""
+    """Return outlines `(..., 2 K, 2)` of brush strokes along lines `(..., K, 2)`; `width` is a number or `(..., K)`."""
     along = np.gradient(lines, axis=-2)
     length = np.maximum(np.linalg.norm(along, axis=-1, keepdims=True), 1e-9)
     across = np.stack([-along[..., 1], along[..., 0]], axis=-1) / length
@@ -105,18 +105,18 @@ def ribbon(lines: Points, width: ArrayLike) -> Points:
 
 
 def taper(count: int, *, tip: float = 0.1, root: float = 1.0) -> Points:
-    """Relative widths `(count,)` of a brush stroke that ends thin."""
+    """Return the relative widths `(count,)` of a brush stroke that ends thin."""
     t = np.linspace(0.0, 1.0, count)
     return np.asarray(root * (1 - t) + tip * t + 0.6 * np.sin(np.pi * t) * (1 - root * 0.5))
 
 
 def resample(line: Points, count: int) -> Points:
-    """`count` points `(count, 2)` at even distances along a line `(N, 2)`."""
+    """Return points `(count, 2)` at even distances along a line `(N, 2)`."""
     distance = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(line, axis=0), axis=1))])
     wanted = np.linspace(0.0, distance[-1], count)
     return np.stack([np.interp(wanted, distance, line[:, axis]) for axis in (0, 1)], axis=-1)
 
 
 def stacked(lines: Sequence[Points], count: int) -> Points:
-    """Lines of any length as one array `(len(lines), count, 2)`."""
+    """Resample lines of any length to one array `(len(lines), count, 2)`."""
     return np.stack([resample(line, count) for line in lines])

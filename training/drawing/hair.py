@@ -44,7 +44,7 @@ class HairLock:
     curl: float = 0.0
 
     def widened(self, factor: float) -> "HairLock":
-        """The same lock on a wider head."""
+        """Return the same lock on a wider head."""
         return replace(self, guides=self.guides * (factor, 1.0))
 
 
@@ -67,7 +67,7 @@ def draw_back_hair(canvas: Canvas, person: Person, *, relief: Relief, rng: np.ra
 
 
 def draw_hair(canvas: Canvas, person: Person, *, relief: Relief, head: Image.Image, rng: np.random.Generator) -> None:
-    """The hair seen from the front, with the shadow it casts on the face and, at times, a band in it."""
+    """Draw the hair seen from the front, with the shadow it casts on the face and, at times, a band in it."""
     if person.style is HairStyle.BALD:
         return
     if person.style is HairStyle.BUZZ:
@@ -92,7 +92,7 @@ def _locks(person: Person, *, rng: np.random.Generator) -> list[HairLock]:
 
 
 def _swept(person: Person, *, rng: np.random.Generator) -> HairLock:
-    """Short or tied hair: combed from the hairline back over the skull."""
+    """Make short or tied hair: combed from the hairline back over the skull."""
     tied = person.style is HairStyle.TIED
     receding = 0.22 * max(0.0, person.age - 0.4) * person.hard
     rise = float(rng.uniform(0.97, 1.0) if tied else rng.uniform(1.0, 1.1))
@@ -112,7 +112,7 @@ def _swept(person: Person, *, rng: np.random.Generator) -> HairLock:
 
 
 def _parted(person: Person, *, rng: np.random.Generator) -> list[HairLock]:
-    """Long hair and bobs: from a parting down both sides of the face."""
+    """Make long hair and bobs: from a parting down both sides of the face."""
     part = float(rng.uniform(-0.35, 0.35))
     low = 2.5 if person.style is HairStyle.LONG else float(rng.uniform(1.0, 1.5))
     full = float(rng.uniform(0.95, 1.08))
@@ -128,7 +128,7 @@ def _parted(person: Person, *, rng: np.random.Generator) -> list[HairLock]:
 
 
 def _curls(person: Person, *, rng: np.random.Generator) -> list[HairLock]:
-    """Curly hair: tight waves standing away from the head, and over the ears on softer faces."""
+    """Make curly hair: tight waves standing away from the head, and over the ears on softer faces."""
     big = float(rng.uniform(1.04, 1.2))
     low = 0.2 if person.hard else float(rng.uniform(0.5, 1.6))
     curl = float(rng.uniform(0.045, 0.085))
@@ -148,7 +148,7 @@ def _curls(person: Person, *, rng: np.random.Generator) -> list[HairLock]:
 
 
 def _fringe(person: Person, *, rng: np.random.Generator) -> HairLock:
-    """Over the forehead; on one fringe in four it falls into the eyes."""
+    """Make the hair over the forehead; one fringe in four falls into the eyes."""
     over_eyes = rng.random() < 0.25
     low = float(rng.uniform(-0.1, 0.16)) if over_eyes else float(rng.uniform(-0.62, -0.38))
     sweep = float(rng.uniform(-0.25, 0.25))
@@ -161,7 +161,7 @@ def _fringe(person: Person, *, rng: np.random.Generator) -> HairLock:
 
 
 def _contour(control: tuple[tuple[float, float], ...]) -> Points:
-    """A contour of the head as 17 points `(17, 2)`."""
+    """Return a contour of the head as 17 points `(17, 2)`."""
     return resample(smooth(control), 17)
 
 
@@ -176,7 +176,7 @@ class _HairLayer:
     def draw(
         self, locks: list[HairLock], *, rng: np.random.Generator, shadow: float, head: Image.Image | None
     ) -> Image.Image:
-        """Lay the locks, and on the head their shadow; gives back the mask of the hair (mode L)."""
+        """Lay the locks, and on the head their shadow; return the mask of the hair (mode L)."""
         size = self.canvas.size * SUPERSAMPLING
         # RGBX, its fourth channel the mask: Pillow would multiply the colours of RGBA by alpha to shrink it.
         fine = Image.new("RGBX", (size, size), (*self.colour, 0))
@@ -221,7 +221,7 @@ class _HairLayer:
 
 
 def _strands(lock: HairLock, *, rng: np.random.Generator) -> Points:
-    """Lines `(count, K, 2)` anywhere between the guides."""
+    """Draw lines `(count, K, 2)` at random between the guides."""
     count, knots = lock.count, lock.guides.shape[1]
     place = rng.uniform(0, len(lock.guides) - 1.001, count)
     index, share = place.astype(int), (place % 1.0)[:, None, None]
@@ -235,7 +235,7 @@ def _strands(lock: HairLock, *, rng: np.random.Generator) -> Points:
 
 
 def _ringlets(lock: HairLock, strands: Points, *, rng: np.random.Generator) -> Points:
-    """Open rings `(count, K, 2)` strewn over the strands, most of them near the tips."""
+    """Return open rings `(count, K, 2)` strewn over the strands, most of them near the tips."""
     count = len(strands) * RINGLETS
     knot = (strands.shape[1] * rng.beta(1.6, 1.0, count)).astype(int)
     centre = strands[rng.integers(len(strands), size=count), knot]
@@ -258,7 +258,7 @@ def _draw_buzz(canvas: Canvas, person: Person, *, head: Image.Image, rng: np.ran
 
 
 def _draw_band(canvas: Canvas, *, within: Image.Image, rng: np.random.Generator) -> None:
-    """A band over the hair: a dark arc on the head that is not eyewear."""
+    """Draw a hairband: a dark arc on the head that is not eyewear."""
     angle = np.linspace(-0.95 * np.pi, -0.05 * np.pi, 40)
     high = float(rng.uniform(1.2, 1.4))
     arc = np.stack([1.34 * np.cos(angle), high * np.sin(angle)], axis=-1)

@@ -82,11 +82,11 @@ def locate_eyes(portraits: Pixels) -> tuple[NDArray[np.float64], NDArray[np.floa
     )
     template = np.median(grey[:, rows, columns], axis=0)
     templates = [ndimage.zoom(template, zoom, order=1) for zoom in ZOOMS]
-    found = [_best_match(face, templates) for face in grey]
+    matches = [_best_match(face, templates) for face in grey]
     return (
-        np.array([(x, y) for x, y, _, _ in found]),
-        np.array([zoom for _, _, zoom, _ in found]),
-        np.array([match for *_, match in found]),
+        np.array([(x, y) for x, y, _, _ in matches]),
+        np.array([zoom for _, _, zoom, _ in matches]),
+        np.array([match for *_, match in matches]),
     )
 
 
@@ -130,7 +130,7 @@ def _draw(
 
 
 def _skin(portrait: Pixels, pose: Pose) -> Colour:
-    """The median colour of both cheeks and the bridge of the nose."""
+    """Return the median colour of both cheeks and the bridge of the nose."""
     spots = pose.place(points((-0.5, 0.5), (0.5, 0.5), (0.0, 0.3)))
     reach = max(1, round(0.08 * pose.scale))
     samples = [
@@ -150,7 +150,7 @@ def _draw_frames(canvas: Canvas, person: Person, rng: np.random.Generator) -> No
 
 
 def _draw_ghost(canvas: Canvas, person: Person, rng: np.random.Generator) -> None:
-    """Temples, one or both, without a front; or a bridge; or the outer corner of one rim."""
+    """Draw the temples without a front, or an arc of one rim or of both."""
     glasses = make_thin_glasses(rng, person=person)
     part = int(rng.integers(3))
     if part == 0:
@@ -163,7 +163,7 @@ def _draw_ghost(canvas: Canvas, person: Person, rng: np.random.Generator) -> Non
 
 
 def _draw_arc(canvas: Canvas, glasses: GlassesShape, rng: np.random.Generator, *, side: float) -> None:
-    """A sixth to a third of one rim."""
+    """Draw a sixth to a third of one rim."""
     rim = glasses.lens_at(side)
     start, length = int(rng.integers(len(rim))), int(rng.integers(len(rim) // 6, len(rim) // 3))
     arc = np.roll(rim, -start, axis=0)[:length]
@@ -171,7 +171,7 @@ def _draw_arc(canvas: Canvas, glasses: GlassesShape, rng: np.random.Generator, *
 
 
 def _draw_creases(canvas: Canvas, person: Person, rng: np.random.Generator) -> None:
-    """Bags under the eyes, lines beside them, a fold across the bridge, or the shadow of the brows."""
+    """Draw bags under the eyes, lines beside them, a fold across the bridge, or the shadow of the brows."""
     for crease in rng.permutation(len(_CREASES))[: int(rng.integers(1, 4))]:
         for side in (-1.0, 1.0):
             line = _CREASES[int(crease)](rng) * (side, 1.0)

@@ -64,7 +64,7 @@ class Person:
 
     @property
     def outline(self) -> Points:
-        """The head without ears and hair, closed, `(N, 2)`."""
+        """Return the head without ears and hair, closed, `(N, 2)`."""
         upper = points((0, -1.5), (0.52, -1.4), (0.92, -1.0), (1.06, -0.45), (1.08, 0.1), (1.02, 0.55))
         lower = points((0.9, 0.97), (0.62, 1.36), (0.3, 1.58), (0, 1.62)) * (self.jaw, self.chin)
         return smooth(symmetric(np.concatenate([upper, lower]) * (self.width, 1.0)), closed=True)
@@ -91,7 +91,7 @@ def draw_person(rng: np.random.Generator) -> Person:
 
 
 def draw_pose(rng: np.random.Generator, *, size: int) -> Pose:
-    """Portrait framing with a slight roll, turn, shift and scale."""
+    """Draw a portrait framing with a slight roll, turn, shift and scale."""
     shift = rng.normal(0.0, 0.008, size=2).clip(-0.02, 0.02)
     return Pose(
         centre=(size * (0.5 + float(shift[0])), size * (EYE_HEIGHT + float(shift[1]) * 0.6)),

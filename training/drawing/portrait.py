@@ -18,10 +18,10 @@ PARTS = ("person", "pose", "background", "clothes", "skin", "features", "hair", 
 
 
 def draw_face(rng: np.random.Generator, eyewear: Eyewear, *, size: int = 1024) -> Image.Image:
-    """A portrait, RGB, `size` by `size` pixels, of a random person with this eyewear.
+    """Draw a portrait, RGB, `size` by `size` pixels, of a random person with this eyewear.
 
-    Generators in the same state give the same picture, and the same person whatever the eyewear: every part
-    draws its chances from a generator of its own.
+    Generators in the same state give the same picture, and the same person whatever the eyewear: every part has a
+    random generator of its own.
     """
     seeds = rng.integers(2**63, size=len(PARTS)).tolist()
     chance = {part: np.random.default_rng(seed) for part, seed in zip(PARTS, seeds, strict=True)}

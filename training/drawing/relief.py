@@ -44,7 +44,7 @@ class Relief:
 
 
 def light_head(person: Person, pose: Pose, *, size: int) -> Relief:
-    """The light on this person's head in this pose, for a picture of `size` pixels."""
+    """Compute the light on this person's head in this pose, for a picture of `size` pixels."""
     cells = size // COARSENESS
     rows, columns = np.mgrid[0:cells, 0:cells].astype(np.float64) * COARSENESS + COARSENESS / 2
     where = pose.locate(np.stack([columns, rows], axis=-1))
@@ -56,14 +56,14 @@ def light_head(person: Person, pose: Pose, *, size: int) -> Relief:
 
 
 def bump(where: Points, centre: tuple[float, float], spread: tuple[float, float]) -> Points:
-    """A Gaussian `(h, w)` of height 1 at head units `where` `(h, w, 2)`."""
+    """Return a Gaussian `(h, w)` of height 1 at head units `where` `(h, w, 2)`."""
     across = (where[..., 0] - centre[0]) / spread[0]
     down = (where[..., 1] - centre[1]) / spread[1]
     return np.asarray(np.exp(-0.5 * (across * across + down * down)))
 
 
 def enlarged(colours: Points, size: int) -> Image.Image:
-    """A coarse grid `(h, w, 3)` of 0..255 as an RGB picture of `size` pixels."""
+    """Return a coarse grid `(h, w, 3)` of 0..255 as an RGB picture of `size` pixels."""
     coarse = Image.fromarray(np.clip(colours, 0, 255).astype(np.uint8))
     return coarse.resize((size, size), Image.Resampling.BILINEAR)
 

@@ -108,8 +108,8 @@ def fit_temperature(logits: Values, labels: Values) -> float:
         return float(np.logaddexp(0.0, -towards_right / np.exp(log_temperature)).mean())
 
     # On a logarithmic scale the loss still has a single minimum.
-    found = minimize_scalar(log_loss, bounds=tuple(np.log(TEMPERATURES)), method="bounded", options={"xatol": 1e-6})
-    return float(np.exp(found.x))
+    fit = minimize_scalar(log_loss, bounds=tuple(np.log(TEMPERATURES)), method="bounded", options={"xatol": 1e-6})
+    return float(np.exp(fit.x))
 
 
 def measure_calibration(probability: Values, labels: Values) -> CalibrationMetrics:
@@ -156,7 +156,7 @@ def reliability(probability: Values, labels: Values, *, bins: int | None = None)
 
 
 def exact_interval(hits: int, total: int) -> Interval:
-    """A share with its exact 95 % interval; `total` is at least 1."""
+    """Compute a share with its exact 95 % interval; `total` is at least 1."""
     low, high = clopper_pearson(hits, total)
     return Interval(value=hits / total, low=low, high=high)
 

@@ -15,158 +15,20 @@ Edges are raw logits, before temperature scaling, because the temperature is fit
 """
 
 import math
-from bisect import bisect_left
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
-from typing import Annotated
 
-import numpy as np
-from pydantic import Field
-from scipy.special import betaincinv
+from gate import Label
+from gate.card import TrueClass
+from training.evaluation.calibrate import Bools, Floats, Values, exact_interval, labelled
+from training.evaluation.candidate_edges import Edges
+from training.evaluation.certificate import Certificate, ClassCertificate, Promise, TestedEdge
+from training.evaluation.raw_band import SIGNS, RawBand, accepted_as
+from training.evaluation.risk_bound import MAX_IMAGES, images_required, upper_bound
 
-from gate import Band, Label
-from gate.card import Interval, TrueClass
-from training.errors import DataError
-from training.evaluation.calibrate import Bools, Finding, Floats, Values, exact_interval, labelled
-from training.evaluation.raw_band import RawBand, probability_band
-
-# Shares of the proposing split's images of a label that the candidates accept: 80 % to 100 % in steps of 0.1 %.
-COVERAGES = tuple(round(0.8 + step / 1000, 3) for step in range(201))
 CAREFUL = 0.95
 """A sequence that can afford an error starts at or below this share of the images of its label."""
-MAX_IMAGES = 10**9
-SIGNS = {Label.GLASSES: 1.0, Label.NO_GLASSES: -1.0}
-"""A logit times the sign of a label is its margin: it grows with the certainty of that label."""
-
-Risk = Annotated[float, Field(gt=0.0, lt=1.0)]
-Edges = Mapping[Label, Sequence[float]]
-
-
-class Promise(Finding):
-    """Of the images accepted with a label at most `target_risks[label]` are wrong, at `confidence` for each label."""
-
-    target_risks: dict[Label, Risk]
-    confidence: Annotated[float, Field(gt=0.0, lt=1.0)]
-
-    @classmethod
-    def equal(cls, target_risk: float, confidence: float = 0.95) -> "Promise":
-        """Promise the same for both labels."""
-        return cls(target_risks=dict.fromkeys(Label, target_risk), confidence=confidence)
-
-
-class TestedEdge(Finding):
-    """One tested candidate: observed `risk`, None if no image is accepted, and its upper `bound`."""
-
-    edge: float
-    accepted: int
-    errors: int
-    risk: float | None
-    bound: float
-    certified: bool
-
-
-class ClassCertificate(Finding):
-    """The certificate of one label.
-
-    `accepted`, `errors`, `risk` and `risk_bound` belong to its `edge` in use: the certified one, which is the last of
-    `tested` that passed, or a careful one. `images_needed` estimates the further labelled faces of the class outside
-    the training split that a certificate takes; None if no number suffices. `true_class` counts the accepted faces that
-    truly belong to the class.
-    """
-
-    target_risk: float
-    certified: bool
-    edge: float
-    accepted: int
-    errors: int
-    risk: float | None
-    risk_bound: float
-    images_needed: int | None
-    true_class: TrueClass
-    tested: tuple[TestedEdge, ...]
-
-
-class Certificate(Finding):
-    """The band in use, with the certificate of each label.
-
-    A label that cannot be certified keeps the first edge of its sequence, or the paper's if that is more careful. If
-    neither label can be certified, the band is the paper's. `images` is the number of calibration images, of which
-    `familiar` ones are counted; `coverage` is the accepted share of `images` with its exact 95 % interval. `folds` is
-    the number of networks that scored the images.
-    """
-
-    confidence: float
-    folds: int
-    images: int
-    familiar: int
-    band: RawBand
-    accepted: int
-    errors: int
-    coverage: Interval
-    classes: dict[Label, ClassCertificate]
-
-    @property
-    def certified(self) -> bool:
-        """Whether at least one label is certified."""
-        return any(one.certified for one in self.classes.values())
-
-    @property
-    def target_risk(self) -> float | None:
-        """The largest error share among all accepted images, at any share of glasses; None unless both are certified.
-
-        It holds with at least 1 - 2 (1 - confidence).
-        """
-        return max(one.target_risk for one in self.classes.values()) if self.complete else None
-
-    @property
-    def complete(self) -> bool:
-        """Whether both labels are certified."""
-        return all(one.certified for one in self.classes.values())
-
-    def served_band(self, temperature: float) -> Band:
-        """Return the band of the card, in probabilities: the paper's as it is if no label is certified."""
-        return probability_band(self.band, temperature) if self.certified else Band()
-
-
-def propose_edges(logits: Values, *, coverages: Sequence[float] = COVERAGES) -> dict[Label, tuple[float, ...]]:
-    """Propose candidates for `certify`, most careful first: for each label raw logits on its side of 0.
-
-    A label that no image has gets no candidates.
-
-    Args:
-        logits: raw, `[N]`, of a split whose labels `certify` does not use; labels are not needed.
-        coverages: shares of the images of each label to accept, in (0, 1]; at 1 only logit 0 itself is discarded.
-
-    Raises:
-        DataError: there are no logits, or one is not finite.
-        ValueError: a coverage is not in (0, 1].
-    """
-    scores = np.asarray(logits, np.float64)
-    if not scores.size or not np.isfinite(scores).all():
-        raise DataError("proposing a band takes at least one logit, and all must be finite")
-    if not all(0.0 < coverage <= 1.0 for coverage in coverages):
-        raise ValueError("coverages lie in (0, 1]")
-    sides = {Label.GLASSES: scores[scores >= 0], Label.NO_GLASSES: -scores[scores < 0]}
-    return {
-        label: tuple(
-            dict.fromkeys(SIGNS[label] * _edge(np.sort(margins), coverage) for coverage in sorted(coverages))
-            if len(margins)
-            else ()
-        )
-        for label, margins in sides.items()
-    }
-
-
-def up_to(edges: Edges, band: RawBand) -> dict[Label, tuple[float, ...]]:
-    """End each sequence at the edge of `band`, so that the certified band contains it.
-
-    The share of errors among many easy images can meet the target although the least certain ones are often wrong.
-    """
-    last = {Label.GLASSES: band.high, Label.NO_GLASSES: band.low}
-    return {
-        label: (*(edge for edge in edges[label] if SIGNS[label] * (edge - last[label]) > 0), last[label])
-        for label in Label
-    }
 
 
 def certify(
@@ -179,13 +41,12 @@ def certify(
     images: int | None = None,
     folds: int = 1,
 ) -> Certificate:
-    """Find for each label the edge nearest to 0 whose risk is certified to be at most the target risk.
+    """Find for each label the edge nearest to 0 whose risk is certified to be at most the one of `promise`.
 
     Args:
         logits: raw, `[N]`, of calibration images not used for training or proposing, without unfamiliar ones.
         labels: `[N]` of 0 and 1.
         edges: candidates of each label, each nearer to 0 than the one before.
-        promise: see `Promise`.
         fallback: the paper's band.
         images: calibration images with unfamiliar ones; by default `N`.
         folds: number of networks that scored the images.
@@ -194,85 +55,85 @@ def certify(
         DataError: there are no images, a label is missing, or a value is not a number.
         ValueError: edges are out of order.
     """
-    scores, glasses = labelled(logits, labels)
-    tested = {label: _sequence(label, edges[label], scores, glasses, promise) for label in Label}
+    scored = _ScoredImages(*labelled(logits, labels))
+    tested = {label: _sequence(label, edges[label], scored, promise) for label in Label}
     band = _band(tested, fallback)
-    kept = band.accepts(scores)
-    wrong = kept & ((scores >= 0) != glasses)
-    total = len(scores) if images is None else images
+    accepted = band.accepts(scored.logits)
+    total = len(scored.logits) if images is None else images
     return Certificate(
         confidence=promise.confidence,
         folds=folds,
         images=total,
-        familiar=len(scores),
+        familiar=len(scored.logits),
         band=band,
-        accepted=int(kept.sum()),
-        errors=int(wrong.sum()),
-        coverage=exact_interval(int(kept.sum()), total),
-        classes={
-            label: _class(label, tested[label], band=band, scores=scores, glasses=glasses, promise=promise)
-            for label in Label
-        },
+        accepted=int(accepted.sum()),
+        errors=int((accepted & scored.wrong).sum()),
+        coverage=exact_interval(int(accepted.sum()), total),
+        classes={label: _class(label, tested[label], band, scored, promise) for label in Label},
     )
 
 
-def upper_bound(errors: float, total: float, *, confidence: float) -> float:
-    """Clopper and Pearson's one-sided bound on the share that `errors` of `total` were drawn from.
+@dataclass(frozen=True, slots=True)
+class _ScoredImages:
+    """The familiar calibration images: raw logits and whether each shows glasses, both `[N]`."""
 
-    It is at most r exactly if at most this many errors have a probability of at most 1 - confidence at risk r.
+    logits: Floats
+    glasses: Bools
+
+    @property
+    def wrong(self) -> Bools:
+        """Whether the network's label of each image is wrong."""
+        wrong: Bools = (self.logits >= 0) != self.glasses
+        return wrong
+
+    def of_class(self, label: Label) -> Bools:
+        """Whether each image truly belongs to a class."""
+        members: Bools = self.glasses == (label is Label.GLASSES)
+        return members
+
+    def accepted(self, label: Label, edge: float) -> Bools:
+        """Whether each image is accepted with a label."""
+        return accepted_as(label, self.logits, edge=edge)
+
+    def test(self, label: Label, edge: float, promise: Promise) -> TestedEdge:
+        """Bound the risk of the images accepted with a label, and compare it with the target."""
+        kept = self.accepted(label, edge)
+        accepted, errors = int(kept.sum()), int((kept & ~self.of_class(label)).sum())
+        bound = upper_bound(errors, accepted, confidence=promise.confidence)
+        return TestedEdge(
+            edge=edge,
+            accepted=accepted,
+            errors=errors,
+            risk=errors / accepted if accepted else None,
+            bound=bound,
+            certified=bound <= promise.target_risks[label],
+        )
+
+
+def _sequence(label: Label, edges: Sequence[float], scored: _ScoredImages, promise: Promise) -> tuple[TestedEdge, ...]:
+    """Test edges until the first failure.
+
+    Raises:
+        ValueError: edges are out of order.
     """
-    return float(betaincinv(errors + 1, total - errors, confidence)) if errors < total else 1.0
-
-
-def images_required(risk: float, *, target_risk: float, confidence: float, errors: int = 0) -> int | None:
-    """Compute the accepted images whose bound meets the target, with this many errors and this further `risk`.
-
-    None if no number suffices. For 1 % at 95 %: 299 without an error, 473 with one.
-    """
-    if risk >= target_risk:
-        return None
-
-    def enough(accepted: int) -> bool:
-        return upper_bound(errors + risk * accepted, accepted, confidence=confidence) <= target_risk
-
-    found = bisect_left(range(MAX_IMAGES), True, lo=1, key=enough)
-    return found if found < MAX_IMAGES else None
-
-
-def _edge(margins: Floats, coverage: float) -> float:
-    # Rounded, because 1 - 0.8 is slightly below 0.2 as a float. Edges are interpolated between images: with few
-    # uncertain images, steps from one image to the next would skip most useful edges.
-    discarded = round((1 - coverage) * len(margins), 6)
-    return float(np.interp(discarded, np.arange(len(margins) + 1), [0.0, *margins]))
-
-
-def _accepted(label: Label, edge: float, scores: Floats) -> Bools:
-    kept: Bools = SIGNS[label] * scores > SIGNS[label] * edge
-    return kept
-
-
-def _sequence(
-    label: Label, edges: Sequence[float], scores: Floats, glasses: Bools, promise: Promise
-) -> tuple[TestedEdge, ...]:
     margins = [SIGNS[label] * edge for edge in edges]
     if any(first <= second for first, second in pairwise(margins)) or any(margin < 0 for margin in margins):
         raise ValueError(f"edges of {label} are tested from the most careful one towards 0, on their side of it")
-    wrong = glasses != (label is Label.GLASSES)
     tested: list[TestedEdge] = []
-    for edge in edges[_start(label, edges, scores, promise) :]:
-        tested.append(_test(edge, _accepted(label, edge, scores), wrong, promise.target_risks[label], promise))
+    for edge in edges[_start(label, edges, scored, promise) :]:
+        tested.append(scored.test(label, edge, promise))
         if not tested[-1].certified:
             break
     return tuple(tested)
 
 
-def _start(label: Label, edges: Sequence[float], scores: Floats, promise: Promise) -> int:
+def _start(label: Label, edges: Sequence[float], scored: _ScoredImages, promise: Promise) -> int:
     """Choose the first edge to test: one that leaves room for an error if possible, else one that can pass at all.
 
     The choice uses no labels, so it does not affect the promise.
     """
-    counts = [int(_accepted(label, edge, scores).sum()) for edge in edges]
-    everything = int(_accepted(label, 0.0, scores).sum())
+    counts = [int(scored.accepted(label, edge).sum()) for edge in edges]
+    everything = int(scored.accepted(label, 0.0).sum())
     careful = [index for index, count in enumerate(counts) if count <= CAREFUL * everything]
     terms = {"target_risk": promise.target_risks[label], "confidence": promise.confidence}
     roomy, bare = (images_required(0.0, errors=errors, **terms) or MAX_IMAGES for errors in (1, 0))
@@ -281,72 +142,50 @@ def _start(label: Label, edges: Sequence[float], scores: Floats, promise: Promis
     return next(comfortable, next(possible, max(careful, default=0)))
 
 
-def _test(edge: float, kept: Bools, wrong: Bools, target_risk: float, promise: Promise) -> TestedEdge:
-    accepted, errors = int(kept.sum()), int((kept & wrong).sum())
-    bound = upper_bound(errors, accepted, confidence=promise.confidence)
-    return TestedEdge(
-        edge=edge,
-        accepted=accepted,
-        errors=errors,
-        risk=errors / accepted if accepted else None,
-        bound=bound,
-        certified=bound <= target_risk,
-    )
-
-
 def _band(tested: Mapping[Label, Sequence[TestedEdge]], fallback: RawBand) -> RawBand:
-    passed = {label: [row.edge for row in rows if row.certified] for label, rows in tested.items()}
+    """Choose the last edge of each label that passed; without one, the more careful of its first and the paper's."""
+    passed = {label: [test.edge for test in tests if test.certified] for label, tests in tested.items()}
     if not any(passed.values()):
         return fallback
-    papers = {Label.GLASSES: fallback.high, Label.NO_GLASSES: fallback.low}
     chosen = {}
     for label, sign in SIGNS.items():
-        careful = [papers[label], *(row.edge for row in tested[label][:1])]
+        careful = [fallback.edge(label), *(test.edge for test in tested[label][:1])]
         chosen[label] = passed[label][-1] if passed[label] else max(careful, key=lambda edge: sign * edge)
     return RawBand(low=chosen[Label.NO_GLASSES], high=chosen[Label.GLASSES])
 
 
 def _class(
-    label: Label,
-    tested: tuple[TestedEdge, ...],
-    *,
-    band: RawBand,
-    scores: Floats,
-    glasses: Bools,
-    promise: Promise,
+    label: Label, tested: tuple[TestedEdge, ...], band: RawBand, scored: _ScoredImages, promise: Promise
 ) -> ClassCertificate:
-    edge = band.high if label is Label.GLASSES else band.low
-    truly = glasses == (label is Label.GLASSES)
-    target = promise.target_risks[label]
-    shown = _test(edge, _accepted(label, edge, scores), ~truly, target, promise)
-    certified = any(row.certified for row in tested)
-    kept = band.accepts(scores) & truly
-    missed = int((kept & ~_accepted(label, edge, scores)).sum())
-    first = tested[0] if tested else shown
-    needed = None if certified else _more_faces(first, int(truly.sum()), target, promise.confidence)
+    in_use = scored.test(label, band.edge(label), promise)
+    faces = scored.of_class(label)
+    certified = any(test.certified for test in tested)
+    first = tested[0] if tested else in_use
     return ClassCertificate(
-        target_risk=target,
+        target_risk=promise.target_risks[label],
         certified=certified,
-        edge=edge,
-        accepted=shown.accepted,
-        errors=shown.errors,
-        risk=shown.risk,
-        risk_bound=shown.bound,
-        images_needed=needed,
-        true_class=TrueClass(
-            accepted=int(kept.sum()),
-            errors=missed,
-            bound=upper_bound(missed, int(kept.sum()), confidence=promise.confidence),
-        ),
+        edge=in_use.edge,
+        accepted=in_use.accepted,
+        errors=in_use.errors,
+        risk=in_use.risk,
+        risk_bound=in_use.bound,
+        images_needed=None if certified else _more_faces(label, first, int(faces.sum()), promise),
+        true_class=_true_class(band.accepts(scored.logits) & faces, scored.wrong, promise.confidence),
         tested=tested,
     )
 
 
-def _more_faces(shown: TestedEdge, faces: int, target_risk: float, confidence: float) -> int | None:
+def _true_class(accepted: Bools, wrong: Bools, confidence: float) -> TrueClass:
+    """Bound the share of wrong labels among the accepted faces of a class, bool `[N]`."""
+    faces, errors = int(accepted.sum()), int((accepted & wrong).sum())
+    return TrueClass(accepted=faces, errors=errors, bound=upper_bound(errors, faces, confidence=confidence))
+
+
+def _more_faces(label: Label, test: TestedEdge, faces: int, promise: Promise) -> int | None:
     """Estimate the further faces of a class, at the observed risk and at the observed share that is accepted."""
-    if shown.risk is None:
+    if test.risk is None:
         return None
-    required = images_required(shown.risk, target_risk=target_risk, confidence=confidence)
+    required = images_required(test.risk, target_risk=promise.target_risks[label], confidence=promise.confidence)
     if required is None:
         return None
-    return max(1, math.ceil((required - shown.accepted) * faces / shown.accepted))
+    return max(1, math.ceil((required - test.accepted) * faces / test.accepted))

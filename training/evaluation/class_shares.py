@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 from gate import Label
 from training.evaluation.calibrate import Finding, Values, labelled
-from training.evaluation.certify import SIGNS, upper_bound
-from training.evaluation.raw_band import RawBand
+from training.evaluation.raw_band import RawBand, accepted_as
+from training.evaluation.risk_bound import upper_bound
 
 SHARES = (0.135, 0.635)
 """Share of glasses among the stand-in faces, and in the Kaggle data set."""
@@ -38,11 +38,11 @@ def risks_at_shares(
     """
     scores, glasses = labelled(logits, labels)
     each = (1 + confidence) / 2
-    found = []
-    for label, edge in ((Label.GLASSES, band.high), (Label.NO_GLASSES, band.low)):
-        kept, truly = SIGNS[label] * scores > SIGNS[label] * edge, glasses == (label is Label.GLASSES)
-        right, faces = int((kept & truly).sum()), int(truly.sum())
-        wrong, others = int((kept & ~truly).sum()), int((~truly).sum())
+    risks = []
+    for label in Label:
+        accepted, truly = accepted_as(label, scores, edge=band.edge(label)), glasses == (label is Label.GLASSES)
+        right, faces = int((accepted & truly).sum()), int(truly.sum())
+        wrong, others = int((accepted & ~truly).sum()), int((~truly).sum())
         # A lower bound on a share is an upper bound on the share of the rest.
         least = 1 - upper_bound(faces - right, faces, confidence=each)
         most = upper_bound(wrong, others, confidence=each)
@@ -50,8 +50,8 @@ def risks_at_shares(
             prior = share if label is Label.GLASSES else 1 - share
             observed = _risk(prior, right=right / faces, wrong=wrong / others)
             bound = _risk(prior, right=least, wrong=most)
-            found.append(ShareRisk(glasses=share, label=label, risk=observed, bound=1.0 if bound is None else bound))
-    return tuple(found)
+            risks.append(ShareRisk(glasses=share, label=label, risk=observed, bound=1.0 if bound is None else bound))
+    return tuple(risks)
 
 
 def _risk(prior: float, *, right: float, wrong: float) -> float | None:

@@ -21,6 +21,7 @@ from training.evaluation.evaluate import RESAMPLES, wilson
 from training.model.preset import Preset
 from training.model.train import load_fitted, predict_logits
 
+Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 
 
@@ -70,10 +71,10 @@ def compare_runs(records: AnyPath, folders: Sequence[Path]) -> Comparison:
     fingerprint = Manifest.read(records).fingerprint()
     names = [printable(str(folder)) for folder in folders]
     fitted = [load_fitted(folder) for folder in folders]
-    for name, one in zip(names, fitted, strict=True):
-        if one.run.records != fingerprint:
+    for name, model in zip(names, fitted, strict=True):
+        if model.run.records != fingerprint:
             raise RecordsError(f"{name} was fitted to other records than {records}: its test split is not held out")
-    labels, logits = _test_logits(records, [(one.network, one.run.preset) for one in fitted])
+    labels, logits = _test_logits(records, [(model.network, model.run.preset) for model in fitted])
     wrong, losses = (logits >= 0) != (labels == 1), log_losses(expit(logits), labels)
     means = _resampled(losses)
     runs = tuple(
@@ -83,12 +84,24 @@ def compare_runs(records: AnyPath, folders: Sequence[Path]) -> Comparison:
             errors=int(mistakes.sum()),
             accuracy=wilson(int((~mistakes).sum()), len(labels)),
             log_loss=_interval(float(loss.mean()), mean),
-            parameters=one.run.parameters,
-            settings=one.run.settings,
+            parameters=model.run.parameters,
+            settings=model.run.settings,
         )
-        for name, one, mistakes, loss, mean in zip(names, fitted, wrong, losses, means, strict=True)
+        for name, model, mistakes, loss, mean in zip(names, fitted, wrong, losses, means, strict=True)
     )
-    pairs = tuple(
+    return Comparison(records=fingerprint, runs=runs, pairs=_pairs(names, wrong, losses, means))
+
+
+def _pairs(names: Sequence[str], wrong: Bools, losses: Floats, means: Floats) -> tuple[PairedResult, ...]:
+    """Compare each run with the first.
+
+    Args:
+        names: of the runs.
+        wrong: whether each run misclassified each image, `[runs, N]`.
+        losses: log loss of each image, `[runs, N]`.
+        means: resampled means of the losses, `[runs, R]`.
+    """
+    return tuple(
         PairedResult(
             first=names[0],
             other=names[index],
@@ -99,7 +112,6 @@ def compare_runs(records: AnyPath, folders: Sequence[Path]) -> Comparison:
         )
         for index in range(1, len(names))
     )
-    return Comparison(records=fingerprint, runs=runs, pairs=pairs)
 
 
 def comparison_rows(comparison: Comparison) -> list[dict[str, object]]:
@@ -108,10 +120,10 @@ def comparison_rows(comparison: Comparison) -> list[dict[str, object]]:
     return [{**_flat(run, {"settings"}), **_flat(pairs.get(run.run), {"first", "other"})} for run in comparison.runs]
 
 
-def mcnemar(first: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
+def mcnemar(first: Bools, other: Bools) -> float:
     """Compute McNemar's exact two-sided p for two error masks, bool `[N]`, on the same images (Q. McNemar, 1947)."""
-    one, two = int((first & ~other).sum()), int((other & ~first).sum())
-    return float(stats.binomtest(one, one + two).pvalue) if one + two else 1.0
+    only_first, only_other = int((first & ~other).sum()), int((other & ~first).sum())
+    return float(stats.binomtest(only_first, only_first + only_other).pvalue) if only_first + only_other else 1.0
 
 
 def _test_logits(

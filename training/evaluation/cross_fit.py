@@ -27,8 +27,8 @@ from training.data.image_table import ImageRow
 from training.data.records import Records, load_records, read_rows
 from training.data.resplit import write_split
 from training.evaluation.calibrate import Bools, Floats
-from training.evaluation.certify import SIGNS
 from training.evaluation.novelty import NoveltyFindings, familiar, fit_head, score_novelty, set_threshold
+from training.evaluation.raw_band import SIGNS
 from training.model.checkpoint import TrainingState
 from training.model.preset import Preset
 from training.model.train import NETWORK_FILE, FittedModel, fit_network, predict_logits
@@ -87,14 +87,14 @@ def cross_fit(
     main = _main_data_sets(rows)
     learned = learned.select(np.isin(learned.data_sets, sorted(main)))
     parts = split_folds(learned, folds=folds - 1, seed=fitted.run.seed) if folds > 2 else [np.ones(len(learned), bool)]
-    found = []
+    scored = []
     for fold, held_out in enumerate(parts, start=2):
         members = {(learned.data_sets[one], learned.names[one]) for one in np.flatnonzero(held_out)}
         say(f"fold {fold} of {folds}: fit a network without {len(members)} of {len(learned)} faces, and score these")
         folder = run / FOLDS_FOLDER / f"{fold}-of-{folds}"
         write_split(records, folder / "records", list(_without(rows, members)), command=fitted.run.command)
-        found.append(_score_fold(folder, preset, seed=fitted.run.seed + fold, of=_digest(run)))
-    return found
+        scored.append(_score_fold(folder, preset, seed=fitted.run.seed + fold, of=_digest(run)))
+    return scored
 
 
 def pool(parts: Sequence[HeldOut]) -> HeldOut:
@@ -121,9 +121,9 @@ def _score_fold(folder: Path, preset: Preset, *, seed: int, of: str) -> HeldOut:
         return HeldOut(arrays["logits"], arrays["labels"], arrays["familiar"])
     faces: Pixels = load_records(records, Split.TRAIN, size=preset.size).images
     head = fit_head(fitted.network, faces, seed=seed)
-    found = score_held_out(fitted.network, head, load_records(records, Split.CALIBRATION, size=preset.size))
-    kept.write({"logits": found.logits, "labels": found.labels, "familiar": found.familiar})
-    return found
+    scores = score_held_out(fitted.network, head, load_records(records, Split.CALIBRATION, size=preset.size))
+    kept.write({"logits": scores.logits, "labels": scores.labels, "familiar": scores.familiar})
+    return scores
 
 
 def _main_data_sets(rows: Sequence[ImageRow]) -> set[str]:

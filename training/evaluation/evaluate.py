@@ -91,16 +91,16 @@ def evaluate_by_data_set(judged: GateScores, records: Records, card: CardText) -
 
 def discarded_by_kind(scorer: Scorer, card: CardText, faces: Pixels, *, seed: int) -> dict[str, DiscardedShares]:
     """Measure how many outliers of every kind in `outliers.JUDGED`, made from `faces`, are discarded."""
-    found = {}
+    shares = {}
     for kind, images in make_outliers(faces, JUDGED, seed=seed).items():
         judged = score_images(scorer, card, images)
         count = len(images)
-        found[kind] = DiscardedShares(
+        shares[kind] = DiscardedShares(
             images=count,
             discarded=wilson(int((~judged.accepted).sum()), count),
             unfamiliar=wilson(int(judged.unfamiliar.sum()), count),
         )
-    return found
+    return shares
 
 
 def reference_histogram(probability: Floats) -> ReferenceHistogram:

@@ -17,7 +17,9 @@ from training.data.dataset import Split
 from training.data.records import Manifest, load_records
 from training.errors import RecordsError
 from training.evaluation.calibrate import CalibrationFindings, Finding, calibrate
-from training.evaluation.certify import Certificate, ClassCertificate, Promise, certify, propose_edges, up_to
+from training.evaluation.candidate_edges import Edges, propose_edges, up_to
+from training.evaluation.certificate import Certificate, ClassCertificate, Promise
+from training.evaluation.certify import certify
 from training.evaluation.class_shares import SHARES, ShareRisk, risks_at_shares
 from training.evaluation.cross_fit import HeldOut, cross_fit, pool, score_held_out
 from training.evaluation.novelty import (
@@ -97,31 +99,30 @@ class Guarantees:
 
     def card_band(self) -> CardBand:
         """Return the band in use with the certificate of each label; the paper's band if there is no certificate."""
-        found = self.certificate
-        if found is None:
+        certificate = self.certificate
+        if certificate is None:
             return CardBand()
-        band = found.served_band(self.temperature)
+        band = certificate.served_band(self.temperature)
         return CardBand(
             low=band.low,
             high=band.high,
-            chosen_by="certified" if found.certified else "paper",
-            target_risk=found.target_risk,
-            confidence=found.confidence,
-            coverage=found.coverage.value,
-            accepted=found.accepted,
-            errors=found.errors,
-            folds=found.folds,
-            classes={label: _card_class(one) for label, one in found.classes.items()},
+            chosen_by="certified" if certificate.certified else "paper",
+            target_risk=certificate.target_risk,
+            confidence=certificate.confidence,
+            coverage=certificate.coverage.value,
+            accepted=certificate.accepted,
+            errors=certificate.errors,
+            folds=certificate.folds,
+            classes={label: _card_class(part) for label, part in certificate.classes.items()},
         )
 
     def card_threshold(self) -> NoveltyThreshold | None:
         """Return the threshold and how it was chosen, or None."""
         if self.novelty is None:
             return None
-        found = self.novelty
-        counts = f"{found.above} of {found.images} calibration portraits lie above it"
+        counts = f"{self.novelty.above} of {self.novelty.images} calibration portraits lie above it"
         chosen = f"{counts}; the rule allows {100 * ALLOWED:g} %"
-        return NoveltyThreshold(value=found.threshold, chosen_by=chosen)
+        return NoveltyThreshold(value=self.novelty.threshold, chosen_by=chosen)
 
 
 def calibrate_run(records: AnyPath, run: Path, *, seed: int) -> CalibrationRecord:
@@ -133,20 +134,20 @@ def calibrate_run(records: AnyPath, run: Path, *, seed: int) -> CalibrationRecor
     fitted = _fitted(records, run)
     size = fitted.run.preset.size
     head = fit_head(fitted.network, load_records(records, Split.TRAIN, size=size).images, seed=seed)
-    held = load_records(records, Split.CALIBRATION, size=size)
-    found = CalibrationRecord(
+    split = load_records(records, Split.CALIBRATION, size=size)
+    record = CalibrationRecord(
         run=fingerprint(run),
-        calibration=calibrate(predict_logits(fitted.network, held.images), held.labels),
-        novelty=set_threshold(score_novelty(fitted.network, head, held.images)),
+        calibration=calibrate(predict_logits(fitted.network, split.images), split.labels),
+        novelty=set_threshold(score_novelty(fitted.network, head, split.images)),
     )
     # An old threshold must not meet a new head, nor an old certificate either of them.
     with atomic_files(run / HEAD_FILE, run / CALIBRATION_FILE, outdated=[run / CERTIFICATE_FILE]) as (
         head_file,
-        found_file,
+        calibration_file,
     ):
         head.save(head_file)
-        found_file.write_text(found.model_dump_json(indent=2), encoding="utf-8")
-    return found
+        calibration_file.write_text(record.model_dump_json(indent=2), encoding="utf-8")
+    return record
 
 
 def certify_run(
@@ -160,9 +161,7 @@ def certify_run(
 ) -> CertificateRecord:
     """Certify the band on faces that no network was trained on; write the certificate to the folder of the run.
 
-    The validation split proposes the edges, and those of `NARROWEST` are the last ones; as raw logits these depend on
-    the labels through the temperature alone. Only images below the novelty threshold count, because the others are
-    discarded before the band applies.
+    Only images below the novelty threshold count, because the others are discarded before the band applies.
 
     Args:
         records: those of the run.
@@ -176,38 +175,64 @@ def certify_run(
         DataError: a label has too few distinct faces for the folds.
         RecordsError: the run is not calibrated, or was fitted to other records.
     """
-    fitted = _fitted(records, run)
-    calibrated = _read(run, CALIBRATION_FILE, CalibrationRecord)
-    if calibrated is None:
-        raise RecordsError(f"{run} is not calibrated: run `lensgate train calibrate` first")
-    size = fitted.run.preset.size
-    proposing, held = (load_records(records, split, size=size) for split in (Split.VALIDATION, Split.CALIBRATION))
-    own = score_held_out(fitted.network, load_head(run), held, threshold=calibrated.novelty)
-    paper = RawBand.from_probability(Band(), calibrated.calibration.temperature)
-    last = RawBand.from_probability(NARROWEST, calibrated.calibration.temperature)
-    edges = up_to(propose_edges(predict_logits(fitted.network, proposing.images)), last)
-
-    def certified(faces: HeldOut, networks: int) -> Certificate:
-        kept = faces.counted()
-        return certify(
-            kept.logits, kept.labels, edges, promise=promise, fallback=paper, images=len(faces), folds=networks
-        )
-
-    alone = certified(own, 1)
-    faces = pool([own, *cross_fit(records, run, fitted, folds=folds, say=say)]) if folds > 1 else own
-    found = certified(faces, folds) if folds > 1 else alone
-    kept, its = faces.counted(), own.counted()
-    record = CertificateRecord(
-        run=calibrated.run,
-        certificate=found,
-        held_out=alone if folds > 1 else None,
-        own=selective_risk(its.logits, its.labels, found.band) if folds > 1 else None,
-        paper=selective_risk(kept.logits, kept.labels, paper),
-        risk_coverage=risk_coverage(kept.logits, kept.labels),
-        shares=risks_at_shares(kept.logits, kept.labels, found.band, confidence=promise.confidence, shares=shares),
-    )
+    fitted, calibrated = _fitted(records, run), _calibrated(run)
+    terms = _terms(records, fitted, calibrated, promise=promise, shares=shares)
+    calibration = load_records(records, Split.CALIBRATION, size=fitted.run.preset.size)
+    own = score_held_out(fitted.network, load_head(run), calibration, threshold=calibrated.novelty)
+    record = terms.certify(own, folds=1)
+    if folds > 1:
+        alone, faces = record.certificate, pool([own, *cross_fit(records, run, fitted, folds=folds, say=say)])
+        record = terms.certify(faces, folds=folds)
+        record = record.model_copy(update={"held_out": alone, "own": _risk(own.counted(), record.certificate.band)})
     write_atomically(run / CERTIFICATE_FILE, record.model_dump_json(indent=2).encode())
     return record
+
+
+@dataclass(frozen=True, slots=True)
+class _CertificateTerms:
+    """The fingerprint and the edges of a run, the paper's band in its raw logits, and the guarantee wanted."""
+
+    run: str
+    edges: Edges
+    paper: RawBand
+    promise: Promise
+    shares: Sequence[float]
+
+    def certify(self, faces: HeldOut, *, folds: int) -> CertificateRecord:
+        """Certify on faces that `folds` networks scored, and measure bands on the familiar ones."""
+        familiar = faces.counted()
+        logits, labels = familiar.logits, familiar.labels
+        certificate = certify(
+            logits, labels, self.edges, promise=self.promise, fallback=self.paper, images=len(faces), folds=folds
+        )
+        confidence = self.promise.confidence
+        return CertificateRecord(
+            run=self.run,
+            certificate=certificate,
+            held_out=None,
+            own=None,
+            paper=_risk(familiar, self.paper),
+            risk_coverage=risk_coverage(logits, labels),
+            shares=risks_at_shares(logits, labels, certificate.band, confidence=confidence, shares=self.shares),
+        )
+
+
+def _terms(
+    records: AnyPath, fitted: FittedModel, calibrated: CalibrationRecord, *, promise: Promise, shares: Sequence[float]
+) -> _CertificateTerms:
+    """Let the validation split propose the edges; the last ones are those of `NARROWEST`.
+
+    As raw logits these depend on the calibration labels through the temperature alone.
+    """
+    temperature = calibrated.calibration.temperature
+    paper, last = (RawBand.from_probability(band, temperature) for band in (Band(), NARROWEST))
+    validation = load_records(records, Split.VALIDATION, size=fitted.run.preset.size)
+    proposed = propose_edges(predict_logits(fitted.network, validation.images))
+    return _CertificateTerms(calibrated.run, up_to(proposed, last), paper, promise, shares)
+
+
+def _risk(faces: HeldOut, band: RawBand) -> SelectiveRisk:
+    return selective_risk(faces.logits, faces.labels, band)
 
 
 def fingerprint(run: Path) -> str:
@@ -215,15 +240,15 @@ def fingerprint(run: Path) -> str:
     return hashlib.sha256((run / NETWORK_FILE).read_bytes()).hexdigest()
 
 
-def _card_class(found: ClassCertificate) -> CardClass:
+def _card_class(part: ClassCertificate) -> CardClass:
     return CardClass(
-        certified=found.certified,
-        target_risk=found.target_risk,
-        accepted=found.accepted,
-        errors=found.errors,
-        bound=found.risk_bound,
-        images_needed=found.images_needed,
-        true_class=found.true_class,
+        certified=part.certified,
+        target_risk=part.target_risk,
+        accepted=part.accepted,
+        errors=part.errors,
+        bound=part.risk_bound,
+        images_needed=part.images_needed,
+        true_class=part.true_class,
     )
 
 
@@ -234,18 +259,30 @@ def _fitted(records: AnyPath, run: Path) -> FittedModel:
     return fitted
 
 
-_F = TypeVar("_F", CalibrationRecord, CertificateRecord)
+def _calibrated(run: Path) -> CalibrationRecord:
+    calibrated = _read(run, CALIBRATION_FILE, CalibrationRecord)
+    if calibrated is None:
+        raise RecordsError(f"{run} is not calibrated: run `lensgate train calibrate` first")
+    return calibrated
 
 
-def _read(run: Path, name: str, kind: type[_F]) -> _F | None:
+_Record = TypeVar("_Record", CalibrationRecord, CertificateRecord)
+
+
+def _read(run: Path, name: str, kind: type[_Record]) -> _Record | None:
+    """Read the results of a step, None if it has not run.
+
+    Raises:
+        RecordsError: the file is damaged, or belongs to another fit.
+    """
     path = run / name
     if not path.is_file():
         return None
     try:
-        found = kind.model_validate_json(path.read_bytes())
+        record = kind.model_validate_json(path.read_bytes())
     except ValidationError as error:
         step = "calibrate" if kind is CalibrationRecord else "certify"
         raise RecordsError(f"{path} cannot be read: run `lensgate train {step}` again") from error
-    if found.run != fingerprint(run):
+    if record.run != fingerprint(run):
         raise RecordsError(f"{path} belongs to another fit: run `lensgate train calibrate` again")
-    return found
+    return record

@@ -5,9 +5,7 @@ rounds: each round trains only on images whose labels the previous round did not
 probabilities by confident learning: Northcutt, Jiang and Chuang, JAIR 70 (2021).
 """
 
-import csv
 import hashlib
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +20,7 @@ from scipy.special import expit
 from common.terminal import is_formula
 from gate import Label
 from gate.files import remove_unfinished, write_atomically
+from training.data.csv_table import csv_text
 from training.data.dataset import image_name
 from training.data.folds import Mask, split_folds
 from training.data.records import Records
@@ -187,6 +186,4 @@ def _reason(issue: Issue) -> str:
 
 
 def _write_table(path: Path, rows: Sequence[Sequence[str]]) -> None:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    write_atomically(path, text.getvalue().encode())
+    write_atomically(path, csv_text(rows).encode())

@@ -136,8 +136,8 @@ def load_head(folder: Path) -> keras.Model:
 
 def _augmented(faces: Pixels, *, seed: list[int]) -> Pixels:
     moved = augment(tf.constant(faces.astype(np.float32)), AUGMENT, seed=tf.constant(seed))
-    found: Pixels = np.rint(moved.numpy()).astype(np.uint8)
-    return found
+    augmented: Pixels = np.rint(moved.numpy()).astype(np.uint8)
+    return augmented
 
 
 def _outliers(portraits: Pixels, kinds: Mapping[str, OutlierMaker], *, seed: int) -> Iterator[Pixels]:
@@ -166,5 +166,5 @@ def _head(good: NDArray[np.float32]) -> keras.Model:
 
 
 def _read(reader: keras.Model, images: Pixels) -> NDArray[np.float32]:
-    found: NDArray[np.float32] = reader.predict(images.astype(np.float32), batch_size=256, verbose=0)
-    return found
+    output: NDArray[np.float32] = reader.predict(images.astype(np.float32), batch_size=256, verbose=0)
+    return output

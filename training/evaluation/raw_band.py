@@ -8,11 +8,15 @@ import numpy as np
 from pydantic import model_validator
 from scipy.special import expit, logit
 
-from gate import Band
+from gate import Band, Label
 from training.evaluation.calibrate import Bools, Finding, Floats
 
 # Largest float32 error of a probability in the graph: four steps below 1.
 FLOAT32_SLACK = 2.0**-22
+
+
+SIGNS = {Label.GLASSES: 1.0, Label.NO_GLASSES: -1.0}
+"""A logit times the sign of a label is its margin: it grows with the certainty of that label."""
 
 
 class RawBand(Finding):
@@ -34,9 +38,19 @@ class RawBand(Finding):
         low, high = np.clip(logit([band.low, band.high]) * temperature, -sys.float_info.max, sys.float_info.max)
         return cls(low=float(low), high=float(high))
 
+    def edge(self, label: Label) -> float:
+        """Return the edge beyond which images are accepted with this label."""
+        return self.high if label is Label.GLASSES else self.low
+
     def accepts(self, logits: Floats) -> Bools:
         """Whether each raw logit, `[N]`, lies outside the band: bool `[N]`."""
         return (logits < self.low) | (logits > self.high)
+
+
+def accepted_as(label: Label, logits: Floats, *, edge: float) -> Bools:
+    """Whether each raw logit, `[N]`, lies beyond the edge of a label: bool `[N]`."""
+    accepted: Bools = SIGNS[label] * logits > SIGNS[label] * edge
+    return accepted
 
 
 def probability_band(raw: RawBand, temperature: float) -> Band:

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict
 from scipy import stats
 
 from common.statistics import holm
+from gate.card import Interval
 
 LEVEL = 0.05
 
@@ -54,6 +55,11 @@ class SeedMean(_SeedModel):
     low: float | None = None
     high: float | None = None
 
+    def interval(self) -> Interval:
+        """Return the interval; a single seed gives a point."""
+        low, high = (self.value if end is None else end for end in (self.low, self.high))
+        return Interval(value=self.value, low=low, high=high)
+
 
 class ValueSummary(_SeedModel):
     """All runs with one value; the standard error comes from the number of images, independent of the seeds."""
@@ -83,6 +89,11 @@ class ValueDifference(_SeedModel):
     p: float
     real: bool
 
+    @property
+    def ordered(self) -> tuple[str, str]:
+        """The value with the lower mean, and the one with the higher."""
+        return (self.first, self.second) if self.mean > 0 else (self.second, self.first)
+
 
 def summarise(runs: Sequence[StudyRun]) -> tuple[ValueSummary, ...]:
     """Summarise the runs of each value, in the order of their first run."""
@@ -92,21 +103,23 @@ def summarise(runs: Sequence[StudyRun]) -> tuple[ValueSummary, ...]:
 def differences(runs: Sequence[StudyRun]) -> tuple[ValueDifference, ...]:
     """Test all pairs of values with a common seed; accuracy and log loss are separate families of tests."""
     by_value = {value: {run.seed: run for run in some} for value, some in _by_value(runs).items()}
-    found: list[ValueDifference] = []
+    tested: list[ValueDifference] = []
     for metric in ("accuracy", "log_loss"):
         pairs = []
         for first, second in combinations(by_value, 2):
             seeds = sorted(by_value[first].keys() & by_value[second].keys())
             if not seeds:
                 continue
-            one, two = ([float(getattr(by_value[value][seed], metric)) for seed in seeds] for value in (first, second))
-            pairs.append((first, second, float(np.mean(two) - np.mean(one)), paired_p(one, two)))
+            of_first, of_second = (
+                [float(getattr(by_value[value][seed], metric)) for seed in seeds] for value in (first, second)
+            )
+            pairs.append((first, second, float(np.mean(of_second) - np.mean(of_first)), paired_p(of_first, of_second)))
         corrected = holm([p for *_, p in pairs])
-        found += [
+        tested += [
             ValueDifference(metric=metric, first=first, second=second, mean=mean, p=p, real=p < LEVEL)
             for (first, second, mean, _), p in zip(pairs, corrected, strict=True)
         ]
-    return tuple(found)
+    return tuple(tested)
 
 
 def t_interval(values: Sequence[float]) -> tuple[float, float] | None:

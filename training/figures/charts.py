@@ -31,6 +31,7 @@ from training.figures.style import (
     TICKS,
     WIDTH,
     axis_title,
+    reach_of,
     styled,
 )
 
@@ -82,10 +83,8 @@ def interval_chart(
     figure = Figure((WIDTH, 1.3 + 0.36 * len(models)), layout="constrained")
     axes = figure.subplots()
     rows = range(len(models))
-    values = np.array([one.value for one in models.values()])
-    reach = [(one.value - one.low, one.high - one.value) for one in models.values()]
-    spread = np.clip(np.array(reach).T, 0, None)
-    axes.errorbar(values, rows, xerr=spread, fmt="o", color=NO_GLASSES, ecolor=MUTED, capsize=3, elinewidth=1.4)
+    values, reach = [each.value for each in models.values()], reach_of(list(models.values()))
+    axes.errorbar(values, rows, xerr=reach, fmt="o", color=NO_GLASSES, ecolor=MUTED, capsize=3, elinewidth=1.4)
     if baseline is not None:
         axes.axvline(baseline, color=GLASSES, linestyle=(0, (4, 3)), linewidth=1, label="majority label")
         _legend(figure, axes)
@@ -105,10 +104,9 @@ def reliability_diagram(title: str, bins: Sequence[ReliabilityBin]) -> Figure:
     figure = Figure((WIDTH, 4.5), layout="constrained")
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], color=GOOD, linewidth=1.2, linestyle=(0, (4, 3)), label="perfect calibration")
-    said = [one.mean_probability for one in bins]
-    seen = np.array([one.observed.value for one in bins])
-    low, high = ([getattr(one.observed, end) for one in bins] for end in ("low", "high"))
-    reach = np.clip([seen - low, high - seen], 0, None)
+    said = [each.mean_probability for each in bins]
+    observed = [each.observed for each in bins]
+    seen, reach = [share.value for share in observed], reach_of(observed)
     name = "images of a bin, with interval"
     axes.errorbar(said, seen, yerr=reach, fmt="o", color=NO_GLASSES, capsize=2.5, elinewidth=1.1, label=name)
     axes.set(title=title, xlabel="predicted probability of glasses", ylabel="observed share of glasses")
@@ -119,12 +117,12 @@ def reliability_diagram(title: str, bins: Sequence[ReliabilityBin]) -> Figure:
 
 @styled
 def risk_coverage_chart(
-    split: str, found: RiskCoverage, marks: Sequence[CurvePoint], *, target: float | None = None
+    split: str, risk_curve: RiskCoverage, marks: Sequence[CurvePoint], *, target: float | None = None
 ) -> Figure:
     """Plot the error among the accepted by the share accepted on a split, with named bands and the targeted risk."""
     figure = Figure((WIDTH, 3.9), layout="constrained")
     axes = figure.subplots()
-    axes.step(found.coverage, found.risk, where="pre", color=NO_GLASSES, label="every symmetric band")
+    axes.step(risk_curve.coverage, risk_curve.risk, where="pre", color=NO_GLASSES, label="every symmetric band")
     # Hollow and larger, because bands may accept the same images.
     looks = (("o", GLASSES, 7, GLASSES), ("s", INK, 11, "none"), ("D", GOOD, 14, "none"), ("^", SPARE, 17, "none"))
     for mark, (shape, colour, size, fill) in zip(marks, looks, strict=False):
@@ -133,10 +131,10 @@ def risk_coverage_chart(
         axes.axhline(
             target, color=GLASSES, linewidth=1, linestyle=(0, (4, 3)), label=f"target: at most {100 * target:g} %"
         )
-    top = max([*found.risk, *(mark.bound or mark.risk for mark in marks), target or 0.0])
+    top = max([*risk_curve.risk, *(mark.bound or mark.risk for mark in marks), target or 0.0])
     axes.set(title=f"Risk by coverage, {split}")
     axes.set(xlabel="coverage (share accepted)", ylabel="risk (share of wrong labels)")
-    axes.set(xlim=(_leftmost(found, marks), 1.003), ylim=(0, max(1.15 * top, 0.01)))
+    axes.set(xlim=(_leftmost(risk_curve, marks), 1.003), ylim=(0, max(1.15 * top, 0.01)))
     axes.xaxis.set_major_locator(MaxNLocator(**TICKS))
     axes.xaxis.set_major_formatter(_percent)
     axes.yaxis.set_major_formatter(_percent)
@@ -232,9 +230,9 @@ def _mark(axes: Axes, mark: CurvePoint, colour: str, **look: Any) -> None:
         axes.plot([mark.coverage], [mark.bound], "_", color=colour, markersize=12, markeredgewidth=2, label=label)
 
 
-def _leftmost(found: RiskCoverage, marks: Sequence[CurvePoint]) -> float:
+def _leftmost(risk_curve: RiskCoverage, marks: Sequence[CurvePoint]) -> float:
     """Choose the left end of the axis: below the coverage of every point and before most errors."""
-    first = [found.coverage[int(np.flatnonzero(found.risk)[0])]] if any(found.risk) else []
+    first = [risk_curve.coverage[int(np.flatnonzero(risk_curve.risk)[0])]] if any(risk_curve.risk) else []
     return max(0.0, min([0.8, *first, *(mark.coverage for mark in marks)]) - 0.05)
 
 

@@ -94,8 +94,8 @@ class _GridRow:
 
 def _rows(group: ImageGroup) -> list[_GridRow]:
     rows: list[_GridRow] = []
-    for are_marked, found in groupby(group.pictures, key=lambda picture: picture.marked):
-        pictures = tuple(found)
+    for are_marked, run in groupby(group.pictures, key=lambda picture: picture.marked):
+        pictures = tuple(run)
         for start in range(0, len(pictures), group.columns):
             part = pictures[start : start + group.columns]
             rows += _marked(part, group.columns) if are_marked else [_GridRow(part, columns=group.columns)]

@@ -3,12 +3,26 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from gate.card import Interval
-from training.figures.style import GLASSES, GOOD, INK, MUTED, NO_GLASSES, RULE, TICKS, WIDTH, axis_title, styled
+from training.figures.style import (
+    GLASSES,
+    GOOD,
+    INK,
+    MUTED,
+    NO_GLASSES,
+    RULE,
+    TICKS,
+    WIDTH,
+    axis_title,
+    reach_of,
+    styled,
+)
 
+_PAPER = "paper, one run"
 _SERIES = ((NO_GLASSES, "o"), (GLASSES, "s"), (GOOD, "^"))
 
 
@@ -32,38 +46,46 @@ def repeated_chart(
         quantity: the quantity of all values.
         floor: name and value of a vertical line.
     """
-    names = [*series, "paper, one run", floor[0]]
+    names = [*series, _PAPER, floor[0]]
     columns = 2 if max(map(len, names)) <= 26 else 1
     # The legend is below the axes and must not take their height.
     figure = Figure((WIDTH, 0.9 + 0.5 * len(rows) + 0.23 * -(-len(names) // columns)), layout="constrained")
     axes = figure.subplots()
-    place = {row: index for index, row in enumerate(rows)}
-    offsets = np.linspace(-0.24, 0.24, len(series) + 1)
-    for (name, found), offset, (colour, marker) in zip(series.items(), offsets, _SERIES, strict=False):
-        values = np.array([one.value for one in found.values()])
-        reach = np.array([(one.value - one.low, one.high - one.value) for one in found.values()]).T
-        heights = [place[row] + offset for row in found]
-        axes.errorbar(
-            values,
-            heights,
-            xerr=np.clip(reach, 0, None),
-            fmt=marker,
-            markersize=5,
-            color=colour,
-            ecolor=colour,
-            capsize=2.5,
-            elinewidth=1.2,
-            label=name,
-        )
-    heights = [place[row] + offsets[-1] for row in paper]
-    axes.plot(list(paper.values()), heights, "D", color=INK, markersize=5, label="paper, one run")
+    heights = {row: index for index, row in enumerate(rows)}
+    *offsets, last = np.linspace(-0.24, 0.24, len(series) + 1)
+    for (name, intervals), offset, (colour, marker) in zip(series.items(), offsets, _SERIES, strict=False):
+        places = [heights[row] + offset for row in intervals]
+        _plot_intervals(axes, list(intervals.values()), places, label=name, color=colour, marker=marker)
+    axes.plot(list(paper.values()), [heights[row] + last for row in paper], "D", color=INK, markersize=5, label=_PAPER)
     axes.axvline(floor[1], color=MUTED, linewidth=1, linestyle=(0, (4, 3)), label=floor[0])
+    _name_rows(axes, rows)
+    axes.set(ylim=(len(rows) - 0.5, -0.5), xlabel=axis_title(quantity), ylabel=subject)
+    axes.xaxis.set_major_locator(MaxNLocator(**TICKS))
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower left", ncols=columns)
+    return figure
+
+
+def _plot_intervals(
+    axes: Axes, intervals: Sequence[Interval], heights: Sequence[float], *, label: str, color: str, marker: str
+) -> None:
+    axes.errorbar(
+        [each.value for each in intervals],
+        heights,
+        xerr=reach_of(intervals),
+        fmt=marker,
+        markersize=5,
+        color=color,
+        ecolor=color,
+        capsize=2.5,
+        elinewidth=1.2,
+        label=label,
+    )
+
+
+def _name_rows(axes: Axes, rows: Sequence[str]) -> None:
+    """Name the rows on the vertical axis, and separate them by lines."""
     for edge in range(len(rows) - 1):
         axes.axhline(edge + 0.5, color=RULE, linewidth=0.6)
     axes.set_yticks(range(len(rows)), [row.replace(", ", ",\n") for row in rows])
     axes.tick_params(axis="y", length=0, labelcolor=INK)
     axes.grid(False, axis="y")
-    axes.set(ylim=(len(rows) - 0.5, -0.5), xlabel=axis_title(quantity), ylabel=subject)
-    axes.xaxis.set_major_locator(MaxNLocator(**TICKS))
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower left", ncols=columns)
-    return figure

@@ -7,12 +7,16 @@ import functools
 import io
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, ParamSpec
 
 import matplotlib.style
+import numpy as np
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from gate.card import Interval
 
 WIDTH = 4.4
 """Inches; about the width of a phone, where 9 points are still legible."""
@@ -102,6 +106,14 @@ def styled(draw: Callable[_Parameters, Figure]) -> Callable[_Parameters, Figure]
 def axis_title(quantity: str) -> str:
     """Return the quantity with its unit."""
     return _AXES[quantity]
+
+
+def reach_of(intervals: Sequence[Interval]) -> NDArray[np.float64]:
+    """Return how far each interval reaches below and above its value, `[2, N]`, as error bars take it."""
+    below = [each.value - each.low for each in intervals]
+    above = [each.high - each.value for each in intervals]
+    reach: NDArray[np.float64] = np.clip([below, above], 0.0, None)
+    return reach
 
 
 def as_svg(figure: Figure, name: str) -> str:

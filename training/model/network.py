@@ -2,7 +2,7 @@
 
 The paper's CNN has blocks of convolution, ReLU, pooling and batch normalisation, then dropout and one neuron. Thin
 frames need more pixels than it sees. With `band_filters`, a first tower sees the whole image at half the size, and a
-second one the band around the eyes at full size. The second one ends in mean and maximum over the band, so that a
+second one the region of the eyes at full size. The second one ends in mean and maximum over the region, so that a
 shifted face changes little; the first one ends in the `head` of the preset.
 
 The towers learn apart, each from its own loss, so that their errors differ. On generators that neither has seen, the
@@ -18,8 +18,9 @@ import tensorflow as tf
 from training.model.preset import Preset
 
 LOGIT_LAYER = "squeeze"
-BAND_ROWS = (0.25, 0.69)  # The eye band in shares of the edge: the eyes of aligned portraits, and room for shifts.
-BAND_COLUMNS = (0.05, 0.95)
+# The region in shares of the edge: the eyes of aligned portraits, and room for shifts.
+EYE_ROWS = (0.25, 0.69)
+EYE_COLUMNS = (0.05, 0.95)
 WHOLE_WEIGHT = 0.3  # Of the first tower's logit; the second one's is 1.
 
 
@@ -94,13 +95,13 @@ def _two_towers(x: Any, preset: Preset) -> Any:
     layers = keras.layers
     whole = _whole_tower(layers.AveragePooling2D(2, name="half")(x), preset, name="whole_tower")
     weighted = layers.Rescaling(WHOLE_WEIGHT, name="weighted")(whole)
-    return layers.Add(name="total")([weighted, _band_tower(x, preset)])
+    return layers.Add(name="total")([weighted, _eye_tower(x, preset)])
 
 
-def _band_tower(x: Any, preset: Preset) -> Any:
+def _eye_tower(x: Any, preset: Preset) -> Any:
     layers = keras.layers
     (top, bottom), (left, right) = (
-        (round(low * preset.size), preset.size - round(high * preset.size)) for low, high in (BAND_ROWS, BAND_COLUMNS)
+        (round(low * preset.size), preset.size - round(high * preset.size)) for low, high in (EYE_ROWS, EYE_COLUMNS)
     )
     x = layers.Cropping2D(((top, bottom), (left, right)), name="band")(x)
     for block, filters in enumerate(preset.band_filters, start=1):

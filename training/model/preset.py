@@ -30,7 +30,7 @@ class Preset:
 
     size: Count = 64  # edge of the input in pixels, one of `SIZES`
     filters: Annotated[tuple[Count, ...], Field(min_length=1)] = (32, 64, 128)  # one block each
-    band_filters: tuple[Count, ...] = ()  # blocks of a second tower on the eye band; empty: one tower
+    band_filters: tuple[Count, ...] = ()  # blocks of a second tower, which sees the eyes; empty: one tower
     kernel: Count = 3  # edge of a convolution
     pooling: Literal["max", "average"] = "max"  # at the end of a block
     normalisation: Literal["after pooling", "before activation"] = "after pooling"  # place of it in a block
@@ -103,7 +103,7 @@ class Preset:
             raise DataError(f"{len(changed.filters)} blocks reduce {edge} pixels to 0: use fewer")
         if changed.band_filters and changed.size < MIN_TOWERS_SIZE:
             raise DataError(
-                f"a tower on the eye band needs at least {MIN_TOWERS_SIZE} pixels: prepare the records with "
+                f"a second tower (band_filters) needs at least {MIN_TOWERS_SIZE} pixels: prepare the records with "
                 f"--size {MIN_TOWERS_SIZE}, or use --preset paper"
             )
         return changed

@@ -2,7 +2,6 @@
 
 import csv
 import hashlib
-import io
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from common.storage import AnyPath, locked
 from gate.cores import usable_cores
 from gate.files import atomic_files, remove_unfinished
 from training.data.augment import augment
+from training.data.csv_table import csv_text
 from training.data.dataset import Split
 from training.data.records import Manifest, Records, load_parts
 from training.errors import RecordsError
@@ -201,14 +201,7 @@ def train_network(
     steps = max(1, len(train) // preset.batch_size)
     with _devices(min(preset.batch_size, len(train))):
         network = build_network(preset)
-        model = training_model(network)
-        model.compile(
-            optimizer=keras.optimizers.Adam(_rate(preset, steps)),
-            # One loss per image. Keras cannot weight a mean over the batch by the number of images on each device.
-            loss=logit_loss,
-            metrics=[keras.metrics.MeanMetricWrapper(logit_accuracy, name="accuracy")],
-        )
-        model.optimizer.build(model.trainable_variables)
+        model = _compiled(network, preset, steps)
         progress = TrainingProgress(preset, TrainingState(state, key=key), title=title)
         first = progress.resume(model)
         if first < preset.epochs and not progress.stopped:
@@ -224,6 +217,19 @@ def train_network(
             )
     progress.restore_best(model)
     return TrainedNetwork(network, progress.history)
+
+
+def _compiled(network: keras.Model, preset: Preset, steps: int) -> keras.Model:
+    """Return the training model of a network with optimizer and loss; an epoch has `steps` batches."""
+    model = training_model(network)
+    model.compile(
+        optimizer=keras.optimizers.Adam(_rate(preset, steps)),
+        # One loss per image. Keras cannot weight a mean over the batch by the number of images on each device.
+        loss=logit_loss,
+        metrics=[keras.metrics.MeanMetricWrapper(logit_accuracy, name="accuracy")],
+    )
+    model.optimizer.build(model.trainable_variables)
+    return model
 
 
 def set_seed(seed: int) -> None:
@@ -322,8 +328,5 @@ def _parse_history(path: Path) -> History | None:
 
 
 def _as_csv(history: History) -> str:
-    text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(["epoch", *history])
-    rows.writerows([epoch, *values] for epoch, values in enumerate(zip(*history.values(), strict=True), start=1))
-    return text.getvalue()
+    epochs = enumerate(zip(*history.values(), strict=True), start=1)
+    return csv_text([["epoch", *history], *([epoch, *values] for epoch, values in epochs)])

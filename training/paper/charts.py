@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from matplotlib.figure import Figure
 
 from gate.card import Interval
-from training.evaluation.seeds import SeedMean
 from training.figures import curve
 from training.figures.paper_charts import repeated_chart
 from training.paper import noise, published
@@ -47,24 +46,18 @@ def _chart(
     floor = 1 - share if metric == "accuracy" else noise.entropy(share)
     series: dict[str, dict[str, Interval]] = {}
     for kind, labels in KINDS.items():
-        found = summaries(results, kind, name)
-        series[labels] = {value: _interval(getattr(one, metric)) for value, one in found.items()}
-    found = summaries(results, "flipped", name)
-    true = {value: mean for value, one in found.items() if (mean := getattr(one, f"true_{metric}"))}
-    series["flipped, against true labels"] = {value: _interval(mean) for value, mean in true.items()}
+        by_value = summaries(results, kind, name)
+        series[labels] = {value: getattr(summary, metric).interval() for value, summary in by_value.items()}
+    flipped = summaries(results, "flipped", name)
+    true = {value: mean for value, summary in flipped.items() if (mean := getattr(summary, f"true_{metric}"))}
+    series["flipped, against true labels"] = {value: mean.interval() for value, mean in true.items()}
     series = {labels: intervals for labels, intervals in series.items() if intervals}
     if not series:
         return {}
-    shown = [row for row in rows if any(row in found for found in (paper, *series.values()))]
+    shown = [row for row in rows if any(row in values for values in (paper, *series.values()))]
     quantity = metric.replace("_", " ")
     label = f"floor of the noise, {floor:.3f}"
     figure = repeated_chart(
         shown, series, paper=paper, subject=_SUBJECTS[name], quantity=quantity, floor=(label, floor)
     )
     return {f"{name}-{metric.replace('_', '-')}": figure}
-
-
-def _interval(mean: SeedMean) -> Interval:
-    """Convert to an interval; a single seed gives a point."""
-    low, high = (mean.value if end is None else end for end in (mean.low, mean.high))
-    return Interval(value=mean.value, low=low, high=high)

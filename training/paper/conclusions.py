@@ -73,15 +73,15 @@ def paper_differences() -> list[str]:
 
 def our_floor(results: PaperResults) -> Iterator[str]:
     """Compare the models on flipped test labels with the floor, and with the same models on true labels."""
-    found = summaries(results, "flipped", "models")
-    if not found:
+    by_model = summaries(results, "flipped", "models")
+    if not by_model:
         return
     test = results.labels["flipped"].splits["test"]
     wrong = test.flipped / test.images
     error = standard_error(1 - wrong, test.images)
-    seen = {name: one.accuracy.value for name, one in found.items()}
-    true = {name: one.true_accuracy.value for name, one in found.items() if one.true_accuracy}
-    losses = [one.log_loss.value for one in found.values()]
+    seen = {name: one.accuracy.value for name, one in by_model.items()}
+    true = {name: one.true_accuracy.value for name, one in by_model.items() if one.true_accuracy}
+    losses = [one.log_loss.value for one in by_model.values()]
     predicted = max(abs(noise.seen_accuracy(true[name], wrong) - seen[name]) for name in true)
     yield (
         f"With {test.flipped} of {test.images} test labels flipped, perfect answers would score {1 - wrong:.3f} "
@@ -110,8 +110,8 @@ def precision(results: PaperResults, name: SeriesName) -> str:
     """State the standard error of one accuracy, which more seeds do not reduce."""
     errors = {}
     for kind, labels in KINDS.items():
-        if found := summaries(results, kind, name):
-            worst = max(found.values(), key=lambda one: one.standard_error)
+        if by_value := summaries(results, kind, name):
+            worst = max(by_value.values(), key=lambda one: one.standard_error)
             errors[labels] = f"{worst.standard_error:.3f} with {labels}", worst.images
     if not errors:
         return "No run is finished."
@@ -133,19 +133,19 @@ def our_differences(results: PaperResults) -> Iterator[str]:
 def tuned_or_not(results: PaperResults) -> Iterator[str]:
     """Say whether tuning helped on the test split."""
     for kind, labels in KINDS.items():
-        found = summaries(results, kind, "models")
+        by_model = summaries(results, kind, "models")
         series = results.labels[kind].series.get("models")
-        names = [name for name in model_names(results.plan.trials) if name in found and name != "untuned"]
-        if series is None or not names or "untuned" not in found:
+        names = [name for name in model_names(results.plan.trials) if name in by_model and name != "untuned"]
+        if series is None or not names or "untuned" not in by_model:
             continue
-        start, best = found["untuned"], max(names, key=lambda name: found[name].accuracy.value)
-        gain = found[best].accuracy.value - start.accuracy.value
+        start, best = by_model["untuned"], max(names, key=lambda name: by_model[name].accuracy.value)
+        gain = by_model[best].accuracy.value - start.accuracy.value
         error = standard_error(start.accuracy.value, start.images)
-        losses = min(names, key=lambda name: found[name].log_loss.value)
+        losses = min(names, key=lambda name: by_model[name].log_loss.value)
         yield (
             f"With {labels}, the best tuned model by accuracy ({best}) is {_more(gain)} than the untuned one, "
             f"{abs(gain) / error:.1f} standard errors of one accuracy on {start.images} images; the lowest log loss of "
-            f"a tuned one ({losses}) is {found[losses].log_loss.value:.3f}, the untuned one's "
+            f"a tuned one ({losses}) is {by_model[losses].log_loss.value:.3f}, the untuned one's "
             f"{start.log_loss.value:.3f}."
         )
 
@@ -156,14 +156,14 @@ def _verdict(series: Series) -> str:
         return f"only {series.summaries[0].value} is finished"
     if seeds < 2:
         return "one seed, so that differences cannot be tested"
-    real = [one for one in series.differences if one.real]
+    real = [difference for difference in series.differences if difference.real]
     if not real:
         return f"no difference is significant ({seeds} seeds)"
     texts = []
-    for one in real:
-        low, high = (one.first, one.second) if one.mean > 0 else (one.second, one.first)
-        metric = one.metric.replace("_", " ")
-        texts.append(f"{metric} is {abs(one.mean):.3f} higher with {high} than with {low} ({p_value(one.p)})")
+    for each in real:
+        low, high = each.ordered
+        metric = each.metric.replace("_", " ")
+        texts.append(f"{metric} is {abs(each.mean):.3f} higher with {high} than with {low} ({p_value(each.p)})")
     return f"{'; '.join(texts)} ({seeds} seeds); no other difference is significant"
 
 

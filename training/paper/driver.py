@@ -106,12 +106,12 @@ class PaperRun:
         found.write(kept)
         return found
 
-    def _is_same(self, found: PaperResults, prepared: str) -> bool:
+    def _is_same(self, results: PaperResults, prepared: str) -> bool:
         return (
-            found.prepared == prepared
-            and (found.plan.seed, found.plan.share) == (self.plan.seed, self.plan.share)
-            and _presets(found.settings) == _presets(_settings())
-            and all(found.tools.get(one.__name__) == one.__version__ for one in _TOOLS)
+            results.prepared == prepared
+            and (results.plan.seed, results.plan.share) == (self.plan.seed, self.plan.share)
+            and _presets(results.settings) == _presets(_settings())
+            and all(results.tools.get(one.__name__) == one.__version__ for one in _TOOLS)
         )
 
     def _refuse_other_data(self, prepared: str) -> None:
@@ -124,20 +124,20 @@ class PaperRun:
         """First the paper's own extent, with one seed at the largest size, then longer searches, then more seeds."""
         parts = experiments.values()
         # The untuned network needs no search, and shows the effect of flipped labels already.
-        yield from (one.compare for one in parts)
-        for one in parts:
-            yield partial(one.tune, self.plan.first_trials)
-            yield one.compare
-            yield one.study_batch_size
+        yield from (part.compare for part in parts)
+        for part in parts:
+            yield partial(part.tune, self.plan.first_trials)
+            yield part.compare
+            yield part.study_batch_size
         small, large = SIZES[:-1], SIZES[-1]
-        yield from (partial(one.study_resolution, size, self.plan.seeds) for size in small for one in parts)
-        yield from (partial(one.study_resolution, large, 1) for one in parts)
+        yield from (partial(part.study_resolution, size, self.plan.seeds) for size in small for part in parts)
+        yield from (partial(part.study_resolution, large, 1) for part in parts)
         for trials in sorted(self.plan.trials)[1:]:
-            for one in parts:
-                yield partial(one.tune, trials)
-                yield one.compare
+            for part in parts:
+                yield partial(part.tune, trials)
+                yield part.compare
         for seeds in range(2, self.plan.seeds + 1):
-            yield from (partial(one.study_resolution, large, seeds) for one in parts)
+            yield from (partial(part.study_resolution, large, seeds) for part in parts)
 
     def _collected(self, experiments: Experiments) -> PaperResults:
         path = self.work / RESULTS_FILE

@@ -71,10 +71,10 @@ class LabelExperiments:
             if trials in self._outcomes(target):
                 continue
             out, seed = self.folder / target, self.plan.seed
-            found = tune(self.records, out, target=target, start=SEARCH, trials=trials, seed=seed)
-            if found is None:
+            result = tune(self.records, out, target=target, start=SEARCH, trials=trials, seed=seed)
+            if result is None:
                 raise SearchError("these experiments run on one machine: unset Keras Tuner's variables")
-            write_atomically(self._outcome_file(target, trials), _outcome(found).model_dump_json(indent=2).encode())
+            write_atomically(self._outcome_file(target, trials), _outcome(result).model_dump_json(indent=2).encode())
 
     def study_resolution(self, size: int, seeds: int) -> None:
         """Train the untuned network at one size; each size has a folder of its own, because large ones take long."""
@@ -115,8 +115,8 @@ class LabelExperiments:
         )
 
     def _resolution_runs(self, size: int) -> list[StudyRun]:
-        found = _study_runs(self.folder / f"resolution-{size}")
-        return _longer(found, [run for run in self._earlier_runs("resolution") if run.value == str(size)])
+        runs = _study_runs(self.folder / f"resolution-{size}")
+        return _longer(runs, [run for run in self._earlier_runs("resolution") if run.value == str(size)])
 
     def _batch_size_runs(self) -> list[StudyRun]:
         return _longer(_study_runs(self.folder / "batch-size"), self._earlier_runs("batch-size"))
@@ -174,22 +174,22 @@ class LabelExperiments:
     def _outcomes(self, target: Target) -> dict[int, TuningOutcome]:
         paths = {trials: self._outcome_file(target, trials) for trials in self.plan.trials}
         earlier = self.earlier.tuning.get(target, {}) if self.earlier else {}
-        found = {
+        outcomes = {
             trials: TuningOutcome.model_validate_json(path.read_bytes()) if path.is_file() else earlier.get(trials)
             for trials, path in paths.items()
         }
-        return {trials: one for trials, one in found.items() if one}
+        return {trials: one for trials, one in outcomes.items() if one}
 
     def _splits(self) -> dict[str, SplitLabels]:
-        found = {}
+        splits = {}
         for split in (Split.TRAIN, Split.VALIDATION, Split.TEST):
             rows = read_rows(self.records, split)
-            found[split.value] = SplitLabels(
+            splits[split.value] = SplitLabels(
                 images=len(rows),
                 glasses=sum(row.glasses for row in rows),
                 flipped=sum(row.glasses != self.truth[row.data_set, row.name] for row in rows),
             )
-        return found
+        return splits
 
 
 def _study_runs(folder: Path) -> list[StudyRun]:
@@ -201,19 +201,19 @@ def _seeds(runs: Sequence[StudyRun]) -> int:
     return len({run.seed for run in runs})
 
 
-def _longer(found: list[StudyRun], earlier: list[StudyRun]) -> list[StudyRun]:
+def _longer(own: list[StudyRun], earlier: list[StudyRun]) -> list[StudyRun]:
     """Return the series with more seeds: a study repeats all seeds of a value, so that two machines never share one."""
-    return found if _seeds(found) >= _seeds(earlier) else earlier
+    return own if _seeds(own) >= _seeds(earlier) else earlier
 
 
-def _outcome(found: TuningResult) -> TuningOutcome:
-    done = [trial for trial in found.trials if trial.metrics]
+def _outcome(search: TuningResult) -> TuningOutcome:
+    done = [trial for trial in search.trials if trial.metrics]
     return TuningOutcome(
-        trials=len(found.trials),
+        trials=len(search.trials),
         finished=len(done),
-        best=found.best.name,
-        accuracy=found.best.metrics["accuracy"],
-        log_loss=found.best.metrics[OBJECTIVE],
+        best=search.best.name,
+        accuracy=search.best.metrics["accuracy"],
+        log_loss=search.best.metrics[OBJECTIVE],
         first_log_loss=done[0].metrics[OBJECTIVE],
-        settings=found.settings,
+        settings=search.settings,
     )

@@ -1,13 +1,12 @@
 """Flip a seeded share of the labels, to measure what wrong labels do to every figure."""
 
-import csv
-import io
 from pathlib import Path
 
 import numpy as np
 
 from common.storage import write_atomically
 from gate import Label
+from training.data.csv_table import csv_text
 from training.data.dataset import CORRECTIONS_FILE, UNCLEAR, ImageDataSet, read_corrections
 
 REASON = "flipped on purpose"
@@ -20,21 +19,19 @@ def write_flips(data: ImageDataSet, table: Path, *, share: float, seed: int) -> 
     The result has the form of `corrections.csv`, so the data set itself stays as it is. It repeats the data set's own
     corrections, and every flipped label is the opposite of the corrected one.
     """
-    labelled = [[one for one in part if one.glasses is not None] for part in (data.train, data.test)]
+    labelled = [[example for example in part if example.glasses is not None] for part in (data.train, data.test)]
     random = np.random.default_rng(seed)
     flipped: set[str] = set()
     for part in labelled:
         chosen = random.permutation(len(part))[: round(share * len(part))]
         flipped |= {part[index].name for index in chosen}
-    text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(["id", "label", "reason"])
-    for one in (*labelled[0], *labelled[1]):
-        glasses = one.glasses != (one.name in flipped)
-        if glasses != one.given:
+    rows = [["id", "label", "reason"]]
+    for example in (*labelled[0], *labelled[1]):
+        glasses = example.glasses != (example.name in flipped)
+        if glasses != example.given:
             label = Label.GLASSES if glasses else Label.NO_GLASSES
-            rows.writerow([one.name, label, REASON if one.name in flipped else REPEATED])
+            rows.append([example.name, label, REASON if example.name in flipped else REPEATED])
     known = read_corrections(data.folder / CORRECTIONS_FILE, required=False)
-    rows.writerows([name, UNCLEAR, REPEATED] for name, one in known.items() if one.glasses is None)
-    write_atomically(table, text.getvalue().encode())
+    rows += ([name, UNCLEAR, REPEATED] for name, correction in known.items() if correction.glasses is None)
+    write_atomically(table, csv_text(rows).encode())
     return len(flipped)

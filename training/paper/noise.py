@@ -11,10 +11,14 @@ def entropy(share: float) -> float:
 
 
 def one_sided_floor(wrong: float, labelled: float) -> float:
-    """Return the lowest log loss if all wrong labels are among the share `labelled` that has one of the labels.
+    """Return the lowest log loss if all wrong labels are on one side.
 
-    The images that show the other thing then have wrong labels only, or none: with half of the images at most affected,
-    a network can know more than at the same share of wrong labels on both sides.
+    Only images of one class are then labelled wrongly, `1 - labelled + wrong` of all: the loss is the entropy of their
+    labels, and the other labels are certain. It is lower than with as many wrong labels on both sides.
+
+    Args:
+        wrong: share of labels that are wrong.
+        labelled: share of images whose label is the one that all wrong labels say.
     """
     affected = 1 - labelled + wrong
     return affected * entropy(wrong / affected)

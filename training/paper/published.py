@@ -53,5 +53,3 @@ MODELS = {
 }
 TRIALS = 5
 """Combinations that its random search tried."""
-EPOCHS = 20
-"""Epochs of each training run of its resolution study."""

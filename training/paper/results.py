@@ -137,7 +137,7 @@ def model_names(trials: Sequence[int]) -> list[str]:
     return ["untuned", *(model_name(target, count) for count in sorted(trials) for target in TARGETS)]
 
 
-def _lacking(plan: PaperPlan, found: LabelResults) -> list[str]:
+def _lacking(plan: PaperPlan, results: LabelResults) -> list[str]:
     values: dict[SeriesName, Sequence[str]] = {
         "resolution": ("32", "64", "128"),
         "batch-size": ("32", "64", "128"),
@@ -145,12 +145,12 @@ def _lacking(plan: PaperPlan, found: LabelResults) -> list[str]:
     }
     lacking = []
     for name, expected in values.items():
-        summaries = found.series[name].summaries if name in found.series else ()
-        runs = {one.value: one.runs for one in summaries}
+        summaries = results.series[name].summaries if name in results.series else ()
+        runs = {summary.value: summary.runs for summary in summaries}
         done = sum(runs.get(value, 0) >= plan.seeds for value in expected)
         if done < len(expected):
             lacking.append(f"{name.replace('-', ' ')}: {done} of {len(expected)} values have {plan.seeds} seeds")
     for target in TARGETS:
-        missing = [count for count in plan.trials if count not in found.tuning.get(target, {})]
+        missing = [count for count in plan.trials if count not in results.tuning.get(target, {})]
         lacking += [f"tuning of the {target.replace('-', ' ')}: {count} trials" for count in missing]
     return lacking

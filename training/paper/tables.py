@@ -89,11 +89,11 @@ def times_table(results: PaperResults) -> str:
 def model_table(results: PaperResults, metric: str) -> str:
     """Compare the models on the test split by `accuracy` or `log_loss`."""
     head = ("model", "paper", *KINDS.values(), "flipped labels, against true labels", "seeds")
-    found = {kind: summaries(results, kind, "models") for kind in KINDS}
+    by_kind = {kind: summaries(results, kind, "models") for kind in KINDS}
     rows = []
     for name in model_names(results.plan.trials):
         figure = paper_model(name)
-        given, flipped = (found[kind].get(name) for kind in KINDS)
+        given, flipped = (by_kind[kind].get(name) for kind in KINDS)
         rows.append(
             (
                 name,
@@ -114,11 +114,13 @@ def tuning_table(results: PaperResults) -> str:
     for target in TARGETS:
         for trials in results.plan.trials:
             for kind, labels in KINDS.items():
-                found = results.labels[kind].tuning.get(target, {}).get(trials)
+                outcome = results.labels[kind].tuning.get(target, {}).get(trials)
                 cells: tuple[str, ...] = (DASH,) * 4
-                if found:
-                    figures = (f"{number:.3f}" for number in (found.first_log_loss, found.log_loss, found.accuracy))
-                    cells = (*figures, _changed(found.settings, results.settings["search"]))
+                if outcome:
+                    figures = (
+                        f"{number:.3f}" for number in (outcome.first_log_loss, outcome.log_loss, outcome.accuracy)
+                    )
+                    cells = (*figures, _changed(outcome.settings, results.settings["search"]))
                 rows.append((f"{target.replace('-', ' ')}, {trials} trials", labels, *cells))
     return table(head, rows)
 
@@ -142,10 +144,10 @@ def paper_model(name: str) -> published.Figure | None:
 
 def _study_table(results: PaperResults, name: SeriesName, figures: dict[str, published.Figure], *, first: str) -> str:
     head = (first, "paper", *KINDS.values(), "flipped labels, against true labels", "seeds")
-    found = {kind: summaries(results, kind, name) for kind in KINDS}
+    by_kind = {kind: summaries(results, kind, name) for kind in KINDS}
     rows = []
     for value, figure in figures.items():
-        given, flipped = (found[kind].get(value) for kind in KINDS)
+        given, flipped = (by_kind[kind].get(value) for kind in KINDS)
         rows.append(
             (
                 f"{value} x {value}" if name == "resolution" else value,
@@ -159,8 +161,8 @@ def _study_table(results: PaperResults, name: SeriesName, figures: dict[str, pub
     return table(head, rows)
 
 
-def _seeds(*found: ValueSummary | None) -> str:
-    counts = [str(one.runs if one else 0) for one in found]
+def _seeds(*compared: ValueSummary | None) -> str:
+    counts = [str(summary.runs if summary else 0) for summary in compared]
     return counts[0] if len(set(counts)) == 1 else " and ".join(counts)
 
 

@@ -68,10 +68,10 @@ def _save_figures(sections: list[Section], folder: Path) -> None:
 def _sections(evidence: Evidence) -> Iterator[Section]:
     lacking = []
     for make in _SECTIONS:
-        found = make(evidence)
-        if isinstance(found, MissingSection):
-            lacking.append(found)
+        section = make(evidence)
+        if isinstance(section, MissingSection):
+            lacking.append(section)
         else:
-            yield found
+            yield section
     if lacking:
         yield absent(lacking)

@@ -7,7 +7,7 @@ from common.terminal import count, p_value
 from gate.card import Interval
 from gate.pixels import Pixels
 from training.evaluation.compare import PairedResult
-from training.evaluation.seeds import SeedMean, ValueSummary
+from training.evaluation.seeds import ValueSummary
 from training.figures import CaptionedImage, ImageGroup, interval_chart
 from training.report.evidence import Evidence, IssueRow
 from training.report.formatting import number, percent, share, words
@@ -62,8 +62,8 @@ def studies(evidence: Evidence) -> Section | MissingSection:
 
 def comparison(evidence: Evidence) -> Section | MissingSection:
     """Compare several runs on the same test images."""
-    title, found = "Models compared", evidence.comparison
-    if found is None:
+    title, result = "Models compared", evidence.comparison
+    if result is None:
         command = f"lensgate train compare --records {evidence.sources.records} --run A --run B --out runs/comparison"
         return MissingSection(title, command)
     head = ("run", "pixels", "parameters", "errors", "accuracy [95 %]", "log loss [95 %]")
@@ -76,14 +76,14 @@ def comparison(evidence: Evidence) -> Section | MissingSection:
             share(one.accuracy),
             number(one.log_loss),
         )
-        for one in found.runs
+        for one in result.runs
     ]
-    accuracies = {one.run: one.accuracy for one in found.runs}
+    accuracies = {one.run: one.accuracy for one in result.runs}
     only = evidence.own[0] if len(evidence.card.metrics) == 1 else None
     floor = baseline(evidence, only) if only else None
-    caption = f"The same {count(found.runs[0].images, 'test image')} for all runs; the models differ on few of them."
+    caption = f"The same {count(result.runs[0].images, 'test image')} for all runs; the models differ on few of them."
     chart = ReportFigure("compared", interval_chart(_shortened(accuracies), subject="run", baseline=floor), caption)
-    pairs = tuple(map(_paired, found.pairs))
+    pairs = tuple(map(_paired, result.pairs))
     return Section("comparison", title, (table(head, rows), Beside((chart,), pairs)))
 
 
@@ -124,7 +124,7 @@ def _study(study: StudyResult) -> Iterator[Html | ReportFigure]:
     yield table(head, [_summarised(one) for one in study.summaries])
     yield from _differences(study)
     for metric in ("accuracy", "log_loss"):
-        means = {one.value: _interval(getattr(one, metric)) for one in study.summaries}
+        means = {summary.value: getattr(summary, metric).interval() for summary in study.summaries}
         quantity = metric.replace("_", " ")
         caption = f"{quantity.capitalize()} by {subject}: mean over seeds with the interval of that mean."
         chart = interval_chart(means, subject=subject.partition(",")[0], quantity=quantity)
@@ -133,23 +133,23 @@ def _study(study: StudyResult) -> Iterator[Html | ReportFigure]:
         yield paragraph(f"Failed: {'; '.join(study.failed)}.")
 
 
-def _summarised(one: ValueSummary) -> tuple[str, ...]:
-    seconds = "-" if one.seconds is None else f"{one.seconds:,.0f}"
-    accuracy, loss = _interval(one.accuracy), _interval(one.log_loss)
+def _summarised(summary: ValueSummary) -> tuple[str, ...]:
+    seconds = "-" if summary.seconds is None else f"{summary.seconds:,.0f}"
+    accuracy, loss = summary.accuracy.interval(), summary.log_loss.interval()
     # A single run has no interval.
-    measured = (share(accuracy), number(loss)) if one.runs > 1 else (percent(accuracy.value), f"{loss.value:.3f}")
-    return one.value, str(one.runs), f"{one.images:,}", *measured, seconds, f"{one.bytes / 1e6:.1f}"
+    measured = (share(accuracy), number(loss)) if summary.runs > 1 else (percent(accuracy.value), f"{loss.value:.3f}")
+    return summary.value, str(summary.runs), f"{summary.images:,}", *measured, seconds, f"{summary.bytes / 1e6:.1f}"
 
 
 def _differences(study: StudyResult) -> Iterator[Html]:
-    if all(one.runs < 2 for one in study.summaries):
+    if all(summary.runs < 2 for summary in study.summaries):
         yield paragraph("No difference was tested: each value has one run.")
         return
-    real = [one for one in study.differences if one.real]
-    for one in real:
-        low, high = (one.first, one.second) if one.mean > 0 else (one.second, one.first)
-        metric = one.metric.replace("_", " ")
-        yield paragraph(f"The {metric} is {abs(one.mean):.4f} higher with {high} than with {low} ({p_value(one.p)}).")
+    real = [difference for difference in study.differences if difference.real]
+    for each in real:
+        low, high = each.ordered
+        metric = each.metric.replace("_", " ")
+        yield paragraph(f"The {metric} is {abs(each.mean):.4f} higher with {high} than with {low} ({p_value(each.p)}).")
     others = "No other difference" if real else "No difference"
     yield paragraph(f"{others} is significant (t test paired by seed, Holm's correction).")
 
@@ -160,12 +160,6 @@ def _paired(pair: PairedResult) -> Html:
         f"{pair.only_first_wrong:,} (McNemar's exact {p_value(pair.mcnemar_p)}). Difference of log loss, "
         f"{pair.other} minus {pair.first}: {number(pair.log_loss_difference)}."
     )
-
-
-def _interval(mean: SeedMean) -> Interval:
-    """Convert to an interval; a single seed gives a point."""
-    low, high = (mean.value if end is None else end for end in (mean.low, mean.high))
-    return Interval(value=mean.value, low=low, high=high)
 
 
 def _shortened(runs: dict[str, Interval]) -> dict[str, Interval]:

@@ -12,8 +12,8 @@ from gate.files import write_atomically
 from gate.header import read_header
 from training.data.dataset import CORRECTIONS_FILE, UNCLEAR, read_image_file
 from training.evaluation.label_audit import PROPOSALS_FILE, Issue
-from training.report.formatting import percent
-from training.report.page import POLICY, Html, code, element, joined, paragraph
+from training.report.formatting import percent, words
+from training.report.page import Html, code, document, element, paragraph
 
 SHEET_FILE = "label_issues.html"
 EDGE = 160
@@ -79,7 +79,7 @@ def write_contact_sheet(
         _tile(place, one, images[one.data_set, one.name], several=several) for place, one in enumerate(shown, start=1)
     )
     head = element("header", *_head(len(issues), len(shown), audited), paragraph(code(command)))
-    page = _page(head, element("main", *tiles))
+    page = document("Doubtful labels", _STYLE, head, element("main", *tiles))
     write_atomically(out / SHEET_FILE, page.encode())
     return out / SHEET_FILE
 
@@ -111,27 +111,14 @@ def _steps() -> list[tuple[str, ...]]:
     ]
 
 
-def _page(head: Html, body: Html) -> str:
-    inside = joined(
-        Html('<meta charset="utf-8">'),
-        Html(f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'),
-        Html('<meta name="viewport" content="width=device-width, initial-scale=1">'),
-        Html('<meta name="color-scheme" content="light dark">'),
-        element("title", "Doubtful labels"),
-        element("style", Html(_STYLE)),
-    )
-    whole = element("html", element("head", inside), element("body", head, body), lang="en")
-    return f"<!doctype html>\n{whole}\n"
-
-
 def _tile(place: int, issue: Issue, image: Path, *, several: bool) -> Html:
     title = f"{issue.data_set} {issue.number}" if several else issue.number
     picture = Html(f'<img src="{_data_uri(image)}" alt="" width="{EDGE}" height="{EDGE}">')
     caption = element(
         "figcaption",
         _line(element("b", title), f"#{place}"),
-        _line("given", _words(issue.given)),
-        _line("predicted", element("b", _words(issue.suggested), class_=issue.suggested)),
+        _line("given", words(issue.given)),
+        _line("predicted", element("b", words(issue.suggested), class_=issue.suggested)),
         _line("score", percent(issue.score)),
     )
     return element("figure", picture, caption)
@@ -148,7 +135,3 @@ def _data_uri(image: Path) -> str:
     file = io.BytesIO()
     shrunk.save(file, "WEBP", quality=80)
     return f"data:image/webp;base64,{base64.b64encode(file.getvalue()).decode()}"
-
-
-def _words(label: str) -> str:
-    return label.replace("_", " ")

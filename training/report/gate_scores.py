@@ -39,11 +39,6 @@ class LabelledScores:
         wrong: Bools = (self.probability >= 0.5) != (self.records.labels == 1)
         return wrong
 
-    @property
-    def novelty(self) -> Floats | None:
-        """Novelty, float64 `[N]`, or None if the model does not compute it."""
-        return novelties(self.judged)
-
     def select(self, which: NDArray[np.generic]) -> "LabelledScores":
         """Select images by a bool mask or an array of indices."""
         index = np.arange(len(self))[which]
@@ -84,6 +79,6 @@ class CardGate:
 
 
 def novelties(judged: GateScores) -> Floats | None:
-    """Novelty, float64 `[N]`, or None if the model does not compute it."""
-    found = [score.novelty for score in judged.scores if score.novelty is not None]
-    return np.array(found) if found else None
+    """Return novelty, float64 `[N]`, or None if the model does not compute it."""
+    novelty = [score.novelty for score in judged.scores if score.novelty is not None]
+    return np.array(novelty) if novelty else None

@@ -46,10 +46,10 @@ class ImageFiles:
         """Return the absolute path of an image, or None if its file is absent or has changed since the records."""
         path = self._files.get(data_set, {}).get(name)
         try:
-            found = path and hashlib.sha256(read_image_file(path)).hexdigest()
+            digest = path and hashlib.sha256(read_image_file(path)).hexdigest()
         except OSError:
             return None
-        return path.resolve() if path and found == self._sha256.get((data_set, name)) else None
+        return path.resolve() if path and digest == self._sha256.get((data_set, name)) else None
 
     def link(self, data_set: str, name: str) -> tuple[Html, Html]:
         """Return the file name, as a link if the file exists, and the path to copy.

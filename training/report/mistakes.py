@@ -40,32 +40,32 @@ def mistakes(evidence: Evidence) -> Section:
 
 def _split(evidence: Evidence, split: Split, scores: LabelledScores) -> Iterator[Part]:
     wrong = np.flatnonzero(scores.wrong)
-    found = scores.select(wrong[np.argsort(-np.abs(scores.probability[wrong] - 0.5), kind="stable")])
-    said = f"{count(len(found), 'mistake')} among {count(len(scores), 'image')}"
-    yield element("h3", f"Split {split}: {said} ({percent(len(found) / len(scores))})")
-    details = [_details(evidence, split, found, one) for one in range(min(len(found), LISTED))]
+    mistaken = scores.select(wrong[np.argsort(-np.abs(scores.probability[wrong] - 0.5), kind="stable")])
+    said = f"{count(len(mistaken), 'mistake')} among {count(len(scores), 'image')}"
+    yield element("h3", f"Split {split}: {said} ({percent(len(mistaken) / len(scores))})")
+    details = [_details(evidence, split, mistaken, one) for one in range(min(len(mistaken), LISTED))]
     if details:
-        names, chances, images = found.records.names, found.probability, found.records.images
+        names, chances, images = mistaken.records.names, mistaken.probability, mistaken.records.images
         shown = tuple(
-            picture(images[one], chances[one], word=_short(names[one])) for one in range(min(len(found), PICTURED))
+            picture(images[one], chances[one], word=_short(names[one])) for one in range(min(len(mistaken), PICTURED))
         )
-        caption = f"The {len(shown)} most confident of {count(len(found), 'mistake')} on the split {split}."
+        caption = f"The {len(shown)} most confident of {count(len(mistaken), 'mistake')} on the split {split}."
         yield ReportImages(f"mistakes-{split}", (ImageGroup(shown),), caption, tuple(details[:PICTURED]))
     if rest := details[PICTURED:]:
-        more = f", the first {LISTED:,} of {len(found):,}" if len(found) > LISTED else ""
+        more = f", the first {LISTED:,} of {len(mistaken):,}" if len(mistaken) > LISTED else ""
         yield folded(f"{count(len(rest), 'further mistake')} without pictures{more}", *rest)
 
 
-def _details(evidence: Evidence, split: Split, found: LabelledScores, one: int) -> Html:
+def _details(evidence: Evidence, split: Split, mistakes: LabelledScores, index: int) -> Html:
     """Name the file of a mistake, its place in the data, its label and the decision."""
-    records, decision = found.records, found.judged.decisions[one]
-    data_set, source = records.data_sets[one], records.sources[one]
-    file, path = evidence.files.link(data_set, records.names[one])
+    records, decision = mistakes.records, mistakes.judged.decisions[index]
+    data_set, source = records.data_sets[index], records.sources[index]
+    file, path = evidence.files.link(data_set, records.names[index])
     place = " · ".join(filter(None, (data_set, split, source)))
-    label = "glasses" if records.labels[one] == 1 else "no glasses"
+    label = "glasses" if records.labels[index] == 1 else "no glasses"
     predicted = element("b", words(decision.label))
     said = joined("label ", label, ", predicted ", predicted)
-    fate = f"probability {found.probability[one]:.4f}, {decision.action}: {decision.reason}"
+    fate = f"probability {mistakes.probability[index]:.4f}, {decision.action}: {decision.reason}"
     return element("div", *(element("div", line) for line in (file, place, said, fate, path)), class_="mistake")
 
 

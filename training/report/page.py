@@ -138,17 +138,22 @@ def lines(texts: Sequence[str]) -> Html:
 def render(title: str, head: Html, sections: Sequence[Section]) -> str:
     """Render the whole page."""
     style = (files("training.report") / "page.css").read_text(encoding="utf-8")
-    contents = element("ol", *(element("li", element("a", one.title, href=f"#{one.name}")) for one in sections))
+    links = (element("a", section.title, href=f"#{section.name}") for section in sections)
+    contents = element("ol", *(element("li", link) for link in links))
+    navigation = element("nav", contents, **{"aria-label": "Contents"})
+    return document(title, style, element("header", head), navigation, element("main", *map(_section, sections)))
+
+
+def document(title: str, style: str, *body: Html) -> str:
+    """Build a page with this style sheet, whose policy forbids requests to any host."""
     meta = (
         Html('<meta charset="utf-8">'),
         Html(f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'),
         Html('<meta name="viewport" content="width=device-width, initial-scale=1">'),
         Html('<meta name="color-scheme" content="light dark">'),
     )
-    top = element("head", *meta, element("title", title), element("style", Html(style)))
-    navigation = element("nav", contents, **{"aria-label": "Contents"})
-    body = element("body", element("header", head), navigation, element("main", *map(_section, sections)))
-    return "<!doctype html>\n" + element("html", top, body, lang="en") + "\n"
+    head = element("head", *meta, element("title", title), element("style", Html(style)))
+    return f"<!doctype html>\n{element('html', head, element('body', *body), lang='en')}\n"
 
 
 def _kind(cell: str, is_words: bool) -> dict[str, str]:

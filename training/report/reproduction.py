@@ -14,12 +14,12 @@ def maps(evidence: Evidence) -> Section:
     test = evidence.test
     # The most confident glasses of a data set that the guarantee covers make instructive maps.
     own = np.isin(test.records.data_sets, evidence.own)
-    one = int(np.argmax(np.where(own, test.logit, -np.inf)))
-    image = test.records.images[one]
+    index = int(np.argmax(np.where(own, test.logit, -np.inf)))
+    image = test.records.images[index]
     network = keras.Model(evidence.network.input, block_outputs(evidence.network))
     outputs = network.predict(image[None].astype(np.float32), verbose=0)
-    found = [np.asarray(output)[0] for output in (outputs if isinstance(outputs, list) else [outputs])]
-    title = f"{test.records.names[one]} of {test.records.data_sets[one]}\nprobability {test.probability[one]:.3f}"
+    blocks = [np.asarray(output)[0] for output in (outputs if isinstance(outputs, list) else [outputs])]
+    title = f"{test.records.names[index]} of {test.records.data_sets[index]}\nprobability {test.probability[index]:.3f}"
     caption = (
         "A test image, and the feature maps of each block with the largest variance: outlines first, then increasingly "
         "larger parts. Each map is scaled to its own range, blue is its lowest value and yellow its highest."
@@ -27,7 +27,7 @@ def maps(evidence: Evidence) -> Section:
     return Section(
         "maps",
         "Feature maps",
-        (ReportImages("feature-maps", feature_maps(CaptionedImage(image, title), found), caption),),
+        (ReportImages("feature-maps", feature_maps(CaptionedImage(image, title), blocks), caption),),
     )
 
 

@@ -51,10 +51,10 @@ def calibration(evidence: Evidence) -> Section | MissingSection:
     title, sources = "Calibration", evidence.sources
     if evidence.calibrated is None:
         return MissingSection(title, f"lensgate train calibrate --records {sources.records} --run {sources.run}")
-    found = evidence.calibrated.calibration
+    findings = evidence.calibrated.calibration
     said = paragraph(
-        f"On the {count(found.images, 'image')} of the calibration split, which was not used for training, a "
-        f"temperature of {found.temperature:.3f} was fitted. It divides the logits: labels stay, confidence changes."
+        f"On the {count(findings.images, 'image')} of the calibration split, which was not used for training, a "
+        f"temperature of {findings.temperature:.3f} was fitted. It divides the logits: labels stay, confidence changes."
     )
     diagrams = (
         ReportFigure(
@@ -63,9 +63,9 @@ def calibration(evidence: Evidence) -> Section | MissingSection:
             f"Observed share against predicted probability {when} scaling, in bins of about equal size, with exact "
             "binomial 95 % intervals. On the diagonal the model is perfectly calibrated.",
         )
-        for when, bins in (("before", found.reliability_before), ("after", found.reliability_after))
+        for when, bins in (("before", findings.reliability_before), ("after", findings.reliability_after))
     )
-    return Section("calibration", title, (said, _calibration_table(found), *diagrams))
+    return Section("calibration", title, (said, _calibration_table(findings), *diagrams))
 
 
 def picture(image: Pixels, probability: float, *, word: str = "", marked: bool = False) -> CaptionedImage:
@@ -74,10 +74,10 @@ def picture(image: Pixels, probability: float, *, word: str = "", marked: bool =
     return CaptionedImage(image, f"{word}\n{probability:.3f}".strip(), colour, marked)
 
 
-def _calibration_table(found: CalibrationFindings) -> Html:
+def _calibration_table(findings: CalibrationFindings) -> Html:
     rows = [
-        (name, f"{one.log_loss:.4f}", f"{one.brier:.4f}", f"{one.expected_calibration_error:.4f}")
-        for name, one in (("before", found.before), ("after", found.after))
+        (name, f"{metrics.log_loss:.4f}", f"{metrics.brier:.4f}", f"{metrics.expected_calibration_error:.4f}")
+        for name, metrics in (("before", findings.before), ("after", findings.after))
     ]
     return table(("", "log loss", "Brier score", "expected calibration error"), rows)
 

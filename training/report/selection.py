@@ -4,7 +4,7 @@ import numpy as np
 
 from gate import Band, Reason
 from training.evaluation.calibrate import exact_interval
-from training.evaluation.certify import Certificate
+from training.evaluation.certificate import Certificate
 from training.evaluation.raw_band import RawBand
 from training.evaluation.selective_risk import SelectiveRisk, risk_coverage, selective_risk
 from training.figures import CurvePoint, ImageGroup, risk_coverage_chart
@@ -29,10 +29,10 @@ def band(evidence: Evidence) -> Section:
     measured = _measured(evidence)
     head = ("split", "band", "accepted", "wrong", "share accepted [95 %]", "share wrong [95 %]")
     rows = [_row(split, title, one) for split, bands in measured.items() for title, one in bands.items()]
-    found = evidence.certified
-    curves = {CALIBRATION: found.risk_coverage} if found else {}
+    record = evidence.certified
+    curves = {CALIBRATION: record.risk_coverage} if record else {}
     curves |= {name: risk_coverage(part.logit, part.records.labels) for name, part in _tests(evidence).items()}
-    target = found.certificate.target_risk if found else None
+    target = record.certificate.target_risk if record else None
     charts = [
         ReportFigure(
             f"risk-coverage-{split}",
@@ -70,9 +70,9 @@ def _measured(evidence: Evidence) -> dict[str, dict[str, SelectiveRisk]]:
     """Measure risk and coverage by split and band; calibration figures are taken from the certificate."""
     bands = _bands(evidence)
     measured = {}
-    if found := evidence.certified:
-        own = found.paper if evidence.gate.band == PAPER else _of_certificate(found.certificate)
-        measured[CALIBRATION] = dict(zip(_titles(bands), (own, found.paper), strict=False))
+    if record := evidence.certified:
+        own = record.paper if evidence.gate.band == PAPER else _of_certificate(record.certificate)
+        measured[CALIBRATION] = dict(zip(_titles(bands), (own, record.paper), strict=False))
     for name, part in _tests(evidence).items():
         # The logit of the graph is already divided by the temperature.
         raw = {
@@ -86,11 +86,11 @@ def _titles(bands: dict[str, Band]) -> list[str]:
     return [f"{title}, {edges(one)}" for title, one in bands.items()]
 
 
-def _of_certificate(found: Certificate) -> SelectiveRisk:
+def _of_certificate(certificate: Certificate) -> SelectiveRisk:
     """Return coverage and risk among the familiar images, which are those of all other rows and of the curves."""
-    risk = exact_interval(found.errors, found.accepted) if found.accepted else None
-    coverage = exact_interval(found.accepted, found.familiar)
-    return SelectiveRisk(accepted=found.accepted, errors=found.errors, coverage=coverage, risk=risk)
+    risk = exact_interval(certificate.errors, certificate.accepted) if certificate.accepted else None
+    coverage = exact_interval(certificate.accepted, certificate.familiar)
+    return SelectiveRisk(accepted=certificate.accepted, errors=certificate.errors, coverage=coverage, risk=risk)
 
 
 def _marks(evidence: Evidence, split: str, measured: dict[str, SelectiveRisk]) -> list[CurvePoint]:
@@ -104,16 +104,23 @@ def _marks(evidence: Evidence, split: str, measured: dict[str, SelectiveRisk]) -
     ]
 
 
-def _row(split: str, title: str, one: SelectiveRisk) -> tuple[str, ...]:
-    return split, title, f"{one.accepted:,}", f"{one.errors:,}", share(one.coverage), share(one.risk)
+def _row(split: str, title: str, measured: SelectiveRisk) -> tuple[str, ...]:
+    return (
+        split,
+        title,
+        f"{measured.accepted:,}",
+        f"{measured.errors:,}",
+        share(measured.coverage),
+        share(measured.risk),
+    )
 
 
 def _examples(test: LabelledScores, reason: Reason) -> Html | ReportImages:
-    found = np.flatnonzero([one.reason is reason for one in test.expecting])
-    if not len(found):
+    indices = np.flatnonzero([one.reason is reason for one in test.expecting])
+    if not len(indices):
         return paragraph(element("strong", f"{reason.capitalize()}: "), f"none of the {len(test):,} test images.")
-    shown = found[np.linspace(0, len(found) - 1, min(EXAMPLES, len(found))).astype(int)]
+    shown = indices[np.linspace(0, len(indices) - 1, min(EXAMPLES, len(indices))).astype(int)]
     pictures = [picture(test.records.images[one], test.probability[one]) for one in shown]
-    part = percent(len(found) / len(test))
-    caption = f"{len(found):,} of {len(test):,} test images ({part}) are {reason}: {MEANING[reason]}"
+    part = percent(len(indices) / len(test))
+    caption = f"{len(indices):,} of {len(test):,} test images ({part}) are {reason}: {MEANING[reason]}"
     return ReportImages(f"discarded-{reason}", (ImageGroup(tuple(pictures), heading=reason),), caption)

@@ -71,15 +71,15 @@ def baseline(evidence: Evidence, name: str) -> float:
 
 
 def _verdict(evidence: Evidence, name: str) -> str:
-    found = evidence.card.metrics[name]
+    metrics = evidence.card.metrics[name]
     first = (
-        f"On the {count(found.images, 'test image')} of {name} the accuracy is {percent(found.accuracy.value)}; "
+        f"On the {count(metrics.images, 'test image')} of {name} the accuracy is {percent(metrics.accuracy.value)}; "
         f"always predicting the majority label would reach {percent(baseline(evidence, name))}."
     )
-    if found.selective_accuracy is None or found.coverage is None:
+    if metrics.selective_accuracy is None or metrics.coverage is None:
         return f"{first} The gate accepts no image."
-    wrong = percent(1 - found.selective_accuracy.value)
-    return f"{first} The gate accepts {percent(found.coverage.value)}; {wrong} of these are labelled wrongly."
+    wrong = percent(1 - metrics.selective_accuracy.value)
+    return f"{first} The gate accepts {percent(metrics.coverage.value)}; {wrong} of these are labelled wrongly."
 
 
 def _chosen(card: Card) -> str:

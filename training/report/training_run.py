@@ -66,16 +66,16 @@ def kept_epoch(evidence: Evidence) -> int:
     return int(np.nanargmin(losses)) + 1 if evidence.run.preset.patience else len(losses)
 
 
-def _about(one: CardDataSet) -> Html:
-    return paragraph(element("strong", one.name), f": {one.source}. Licence: {one.licence}.")
+def _about(data: CardDataSet) -> Html:
+    return paragraph(element("strong", data.name), f": {data.source}. Licence: {data.licence}.")
 
 
-def _counts(one: CardDataSet) -> list[tuple[str, ...]]:
+def _counts(data: CardDataSet) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = []
-    for split, labels in one.images.items():
+    for split, labels in data.images.items():
         total = sum(labels.values())
         shown = labels.get(Label.GLASSES, 0)
-        rows.append((one.name, split, f"{total:,}", f"{shown:,}", percent(shown / total) if total else "-"))
+        rows.append((data.name, split, f"{total:,}", f"{shown:,}", percent(shown / total) if total else "-"))
     return rows
 
 

@@ -78,9 +78,9 @@ class ChiefService(OracleServicer):  # type: ignore[misc,unused-ignore]
         self._clock, self._lock = clock, threading.Lock()
         self._fault: Exception | None = None
         self._started = self._last = clock()
-        self._told = False
+        self._has_told = False
         # After a restart, workers with ongoing trials get a full lease.
-        self._heard = dict.fromkeys(oracle.ongoing_trials, clock())
+        self._last_calls = dict.fromkeys(oracle.ongoing_trials, clock())
 
     def is_done(self) -> bool:
         """Whether every trial has ended and every worker has been told, late ones included for a while.
@@ -95,22 +95,22 @@ class ChiefService(OracleServicer):  # type: ignore[misc,unused-ignore]
             now = self._clock()
             if now - self._last > PATIENCE:
                 raise SearchError("no worker called for an hour: start workers, then start this chief again")
-            living = len(self._heard) > len(self._silent(now))
+            living = len(self._last_calls) > len(self._silent(now))
             if living or self.oracle.ongoing_trials or not self.oracle.over:
                 return False
-            return self._told or now - self._started > LEASE
+            return self._has_told or now - self._started > LEASE
 
     def CreateTrial(self, request: Any, context: Any) -> Any:  # noqa: N802 - Keras Tuner's protocol defines these names.
         """Assign a trial, those of dead workers first, or tell the worker to wait or to stop."""
         with self._answering(context) as now:
-            self._heard[request.tuner_id] = now
-            self._bury(now)
+            self._last_calls[request.tuner_id] = now
+            self._release_trials(now)
             trial = self.oracle.create_trial(request.tuner_id)
             if trial.status == "RUNNING":
                 _log(f"trial {trial.trial_id} runs on {request.tuner_id}")
             if trial.status == "STOPPED":
-                self._told = True
-                del self._heard[request.tuner_id]
+                self._has_told = True
+                del self._last_calls[request.tuner_id]
             return messages.CreateTrialResponse(trial=trial.to_proto())
 
     def GetTrial(self, request: Any, context: Any) -> Any:  # noqa: N802
@@ -133,7 +133,9 @@ class ChiefService(OracleServicer):  # type: ignore[misc,unused-ignore]
         if name not in self.oracle.trials:
             context.abort(grpc.StatusCode.NOT_FOUND, f"unknown trial {name}")
         with self._answering(context) as now:
-            self._heard |= {one: now for one, trial in self.oracle.ongoing_trials.items() if trial.trial_id == name}
+            self._last_calls |= {
+                worker: now for worker, trial in self.oracle.ongoing_trials.items() if trial.trial_id == name
+            }
             return answer(request, context)
 
     @contextmanager
@@ -149,15 +151,17 @@ class ChiefService(OracleServicer):  # type: ignore[misc,unused-ignore]
                 self._fault = error
                 context.abort(grpc.StatusCode.UNAVAILABLE, str(error))
             # Time spent in a call, such as slow storage, must not count as silence of the other workers.
-            deaf = self._clock() - self._last
-            self._heard = {worker: heard + deaf for worker, heard in self._heard.items()}
+            spent = self._clock() - self._last
+            self._last_calls = {worker: called + spent for worker, called in self._last_calls.items()}
 
     def _silent(self, now: float) -> list[str]:
-        return [worker for worker, heard in self._heard.items() if now - heard > LEASE]
+        """Return the workers that count as dead."""
+        return [worker for worker, called in self._last_calls.items() if now - called > LEASE]
 
-    def _bury(self, now: float) -> None:
+    def _release_trials(self, now: float) -> None:
+        """Queue the trials of dead workers for others."""
         for worker in self._silent(now):
-            del self._heard[worker]
+            del self._last_calls[worker]
             if worker in self.oracle.ongoing_trials:
                 name = self.oracle.release(worker)
                 _log(f"trial {name} is reassigned: {worker} is silent")
@@ -201,22 +205,22 @@ class _RetryingStub:
     def __getattr__(self, name: str) -> Callable[..., Any]:
         call = getattr(self._stub, name)
 
-        def patient(request: Any, **options: Any) -> Any:
+        def retrying(request: Any, **options: Any) -> Any:
             started = time.monotonic()
             while True:
                 try:
                     return call(request, **options)
                 except grpc.RpcError as error:
-                    gone = error.code() == grpc.StatusCode.UNAVAILABLE
-                    if not gone or time.monotonic() - started > PATIENCE:
+                    is_unavailable = error.code() == grpc.StatusCode.UNAVAILABLE
+                    if not is_unavailable or time.monotonic() - started > PATIENCE:
                         # Keras Tuner would treat any other error as a failed trial.
-                        raise FatalError(str(error)) from SearchError(_told(error))
+                        raise FatalError(str(error)) from SearchError(_explain(error))
                     time.sleep(POLL)
 
-        return patient
+        return retrying
 
 
-def _told(error: Any) -> str:
+def _explain(error: Any) -> str:
     if error.code() in (grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNAVAILABLE):
         return f"no chief has answered at {_address()} for an hour: check that it runs and that the address is correct"
     return f"the chief at {_address()} refused the call: {error.details()}; start this worker again"

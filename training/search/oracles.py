@@ -25,30 +25,27 @@ TrialValues = dict[str, TrialValue]
 def listed(cases: Sequence[TrialValues], *, key: str) -> "SingleFileOracle":
     """Create an oracle for the given trials in order; a longer list resumes a shorter one with the same start."""
     space = keras_tuner.HyperParameters()
-    space.Fixed(KEY, key)
-    return _Listed(cases, max_trials=len(cases), **_oracle_options(space))
+    return _Listed(cases, max_trials=len(cases), **_oracle_options(space, key))
 
 
 def random(space: keras_tuner.HyperParameters, *, key: str, trials: int, seed: int) -> "SingleFileOracle":
     """Create a random search over `space`; the first trial has its defaults."""
-    space.Fixed(KEY, key)
-    return _Random(max_trials=trials, seed=seed + 1, **_oracle_options(space))
+    return _Random(max_trials=trials, seed=seed + 1, **_oracle_options(space, key))
 
 
 def bayesian(space: keras_tuner.HyperParameters, *, key: str, trials: int, seed: int) -> "SingleFileOracle":
-    """Create a Bayesian search: the first trial has the defaults of `space`, a third of the trials are random, and a
-    model of the objective chooses the others.
+    """Create a Bayesian search; the first trial has the defaults of `space`.
+
+    A third of the trials are random, and a model of the objective chooses the others.
     """
-    space.Fixed(KEY, key)
     # Keras Tuner's default is three random trials per setting, which here is all of them.
     drawn = max(2, trials // 3)
-    return _Bayesian(max_trials=trials, num_initial_points=drawn, seed=seed + 1, **_oracle_options(space))
+    return _Bayesian(max_trials=trials, num_initial_points=drawn, seed=seed + 1, **_oracle_options(space, key))
 
 
 def hyperband(space: keras_tuner.HyperParameters, *, key: str, epochs: int, seed: int) -> "SingleFileOracle":
     """Create a Hyperband search: many short trials, few of up to `epochs`; the value `tuner/epochs` is the length."""
-    space.Fixed(KEY, key)
-    return _Hyperband(max_epochs=epochs, seed=seed + 1, **_oracle_options(space))
+    return _Hyperband(max_epochs=epochs, seed=seed + 1, **_oracle_options(space, key))
 
 
 class SingleFileOracle(AdaptedOracle):
@@ -114,7 +111,9 @@ class SingleFileOracle(AdaptedOracle):
         self.trials = {name: TunerTrial.from_state(trial) for name, trial in state["trials"].items()}
         super().set_state(state)
         # Trials that ended just before the save are still listed as ongoing.
-        self.ongoing_trials = {one: trial for one, trial in self.ongoing_trials.items() if trial.status == "RUNNING"}
+        self.ongoing_trials = {
+            worker: trial for worker, trial in self.ongoing_trials.items() if trial.status == "RUNNING"
+        }
         # With a larger limit than before, the choice continues.
         self.over = bool(state.get("over")) and state.get("max_trials") == self.max_trials
 
@@ -139,8 +138,8 @@ class _DefaultsFirst(SingleFileOracle):
 
     def populate_space(self, trial_id: str) -> dict[str, Any]:
         if self.trials:
-            found: dict[str, Any] = super().populate_space(trial_id)
-            return found
+            chosen: dict[str, Any] = super().populate_space(trial_id)
+            return chosen
         return {"status": "RUNNING", "values": dict(self.get_space().values)}
 
 
@@ -170,7 +169,9 @@ class _Listed(SingleFileOracle):
         return {"status": "RUNNING", "values": {**self.get_space().values, **self._cases[len(self.trials)]}}
 
 
-def _oracle_options(space: keras_tuner.HyperParameters) -> dict[str, Any]:
+def _oracle_options(space: keras_tuner.HyperParameters, key: str) -> dict[str, Any]:
+    """Return the options of every oracle; the key becomes a fixed value of `space`, so that each trial has it."""
+    space.Fixed(KEY, key)
     return {
         "objective": keras_tuner.Objective(OBJECTIVE, "min"),
         "hyperparameters": space,

@@ -76,21 +76,14 @@ def run_study(
         TrainingError: all runs failed.
     """
     manifest = Manifest.read(records)
-    found = _presets(kind, records, manifest, preset)
-    presets = {value: found[value].changed(epochs=epochs) for value in values or found}
+    presets = _presets(kind, records, manifest, preset)
+    presets = {value: presets[value].changed(epochs=epochs) for value in values or presets}
     # Seeds outermost, so that an interrupted study has complete comparisons of all values.
     cases: list[TrialValues] = [{"value": value, "seed": seed} for seed in range(seeds) for value in presets]
-    key = fingerprint(manifest.fingerprint(), kind, {value: one.settings() for value, one in presets.items()})
+    key = fingerprint(manifest.fingerprint(), kind, {value: each.settings() for value, each in presets.items()})
     measure = _measure(kind, records, manifest.fingerprint(), presets, truth)
     trials = run_trials(listed(cases, key=key), measure, out)
-    if trials is None:
-        return None
-    study = _study(kind, manifest, preset, presets, trials)
-    if not study.runs:
-        raise TrainingError(f"all {len(trials)} runs failed: use a smaller learning rate, or less memory")
-    write_table(out / "study.csv", [run.model_dump(exclude_none=True) for run in study.runs])
-    write_atomically(out / "study.json", study.model_dump_json(indent=2).encode())
-    return study
+    return None if trials is None else _written(_study(kind, manifest, preset, presets, trials), out)
 
 
 def _measure(
@@ -109,21 +102,29 @@ def _measure(
 def _study(
     kind: StudyKind, manifest: Manifest, preset: Preset, presets: Mapping[str, Preset], trials: Sequence[TrialResult]
 ) -> StudyResult:
-    sizes = {value: sum(shard.bytes for shard in manifest.shards[one.size]) for value, one in presets.items()}
+    sizes = {value: sum(shard.bytes for shard in manifest.shards[each.size]) for value, each in presets.items()}
     runs = tuple(
-        StudyRun.from_metrics(value, int(one.values["seed"]), metrics=one.metrics, size=sizes[value])
-        for one in trials
-        if one.metrics and (value := str(one.values["value"]))
+        StudyRun.from_metrics(value, int(trial.values["seed"]), metrics=trial.metrics, size=sizes[value])
+        for trial in trials
+        if trial.metrics and (value := str(trial.values["value"]))
     )
     return StudyResult(
         kind=kind,
         records=manifest.fingerprint(),
         settings=preset.settings(),
         runs=runs,
-        failed=tuple(f"{one.values['value']}, seed {one.values['seed']}" for one in trials if not one.metrics),
+        failed=tuple(f"{trial.values['value']}, seed {trial.values['seed']}" for trial in trials if not trial.metrics),
         summaries=summarise(runs),
         differences=differences(runs),
     )
+
+
+def _written(study: StudyResult, out: AnyPath) -> StudyResult:
+    if not study.runs:
+        raise TrainingError(f"all {len(study.failed)} runs failed: use a smaller learning rate, or less memory")
+    write_table(out / "study.csv", [run.model_dump(exclude_none=True) for run in study.runs])
+    write_atomically(out / "study.json", study.model_dump_json(indent=2).encode())
+    return study
 
 
 def _presets(kind: StudyKind, records: AnyPath, manifest: Manifest, preset: Preset) -> dict[str, Preset]:
@@ -145,10 +146,10 @@ def _presets(kind: StudyKind, records: AnyPath, manifest: Manifest, preset: Pres
         )
     rows = read_rows(records, *_NOT_TEST)
     sources = sorted({row.source for row in rows} - {""})
-    found = _several(dict.fromkeys(sources, preset), "give train.csv a column source")
+    presets = _several(dict.fromkeys(sources, preset), "give train.csv a column source")
     for source in sources:
         _check_rest(source, [row for row in rows if row.source != source])
-    return found
+    return presets
 
 
 def _check_rest(source: str, rest: Sequence[ImageRow]) -> None:

@@ -17,7 +17,15 @@ from training.data.records import Manifest, Records, load_parts
 from training.errors import DataError, TrainingError
 from training.model.preset import Preset
 from training.search.oracles import OBJECTIVE, SingleFileOracle, TrialValues, bayesian, hyperband, random
-from training.search.trials import TrialMetrics, TrialResult, fingerprint, run_trials, train_and_measure, write_table
+from training.search.trials import (
+    MeasureTrial,
+    TrialMetrics,
+    TrialResult,
+    fingerprint,
+    run_trials,
+    train_and_measure,
+    write_table,
+)
 
 BEST_FILE = "best.json"
 TRIALS = 10
@@ -68,7 +76,11 @@ def tune(
     prepared = Manifest.read(records).fingerprint()
     key = fingerprint(prepared, target, algorithm, seed, start.settings())
     oracle = _oracle(algorithm, SPACES[target](start), key=key, trials=trials, seed=seed, epochs=start.epochs)
+    results = run_trials(oracle, _measure(records, prepared, target, start, seed=seed), out)
+    return None if results is None else _written(results, out, target, start)
 
+
+def _measure(records: AnyPath, prepared: str, target: TuningTarget, start: Preset, *, seed: int) -> MeasureTrial:
     @cache
     def parts() -> tuple[Records, Records, Records]:
         # Loaded at the first trial, because a chief needs no records.
@@ -81,8 +93,7 @@ def tune(
         title = ", ".join(f"{name} {value}" for name, value in values.items() if "/" not in name)
         return train_and_measure(parts(), preset=preset, seed=seed, state=state, title=title)
 
-    found = run_trials(oracle, measure, out)
-    return None if found is None else _written(found, out, target, start)
+    return measure
 
 
 def _oracle(
@@ -156,7 +167,10 @@ def _written(trials: tuple[TrialResult, ...], out: AnyPath, target: TuningTarget
     columns = ("accuracy", OBJECTIVE, "seconds", "epochs", "parameters")
     write_table(
         out / "trials.csv",
-        [{"trial": one.name, **one.values, **{name: one.metrics.get(name) for name in columns}} for one in trials],
+        [
+            {"trial": trial.name, **trial.values, **{name: trial.metrics.get(name) for name in columns}}
+            for trial in trials
+        ],
     )
     write_atomically(out / BEST_FILE, json.dumps(settings, indent=2).encode())
     return TuningResult(trials=trials, best=best, settings=settings)

@@ -1,5 +1,6 @@
-// Notices above the images, each until it is closed.
+// Notices above the images, and texts for screen readers.
 
+import { loginUrl } from "./api.js";
 import { byId, h } from "./dom.js";
 
 /** @import { Child } from "./dom.js" */
@@ -35,4 +36,27 @@ export function warnOfRefusal(id, reason) {
   const names = ids.flatMap((each, index) => [index ? ", " : "", h("bdi", {}, each)]);
   const [verdicts, were] = ids.length === 1 ? ["verdict", "was"] : ["verdicts", "were"];
   warn(reason, `Your ${verdicts} on `, ...names, ` ${were} not accepted: ${reason}.`);
+}
+
+/**
+ * Let screen readers say a text.
+ *
+ * @param {string} text
+ */
+export function announce(text) {
+  const place = byId("announce");
+  // Screen readers are silent about a text that stays the same, such as that of two equal verdicts.
+  place.textContent = place.textContent === text ? `${text}\u00a0` : text;
+}
+
+export function askToLogIn() {
+  const place = byId("logged-out");
+  if (!place.hidden) return;
+  const link = h("a", { href: loginUrl(), target: "_blank" }, "Log in in another tab");
+  place.replaceChildren(
+    "Your session has ended. ",
+    link,
+    ": this page keeps the unsaved verdicts and sends them then.",
+  );
+  place.hidden = false;
 }

@@ -50,7 +50,7 @@ export class Outbox {
   add(step) {
     this.#waiting.push(step);
     this.#onChange();
-    this.#pump();
+    this.#sendNext();
   }
 
   /**
@@ -67,15 +67,15 @@ export class Outbox {
     return true;
   }
 
-  /** Retry at once. */
-  hurry() {
+  /** Send the waiting steps without further delay. */
+  retryNow() {
     if (this.#timer === null) return;
     clearTimeout(this.#timer);
     this.#timer = null;
-    this.#pump();
+    this.#sendNext();
   }
 
-  async #pump() {
+  async #sendNext() {
     if (this.#isSending || this.#timer !== null || this.#waiting.length === 0) return;
     this.#isSending = true;
     const step = this.#waiting[0];
@@ -83,7 +83,7 @@ export class Outbox {
       await this.#send(step);
       this.#done();
     } catch (error) {
-      if (TEMPORARY.has(statusOf(error))) this.#later(error);
+      if (TEMPORARY.has(statusOf(error))) this.#retryLater(error);
       else {
         this.#done();
         this.#onRefused(step, error);
@@ -91,7 +91,7 @@ export class Outbox {
     }
     this.#isSending = false;
     this.#onChange();
-    this.#pump();
+    this.#sendNext();
   }
 
   #done() {
@@ -101,11 +101,11 @@ export class Outbox {
   }
 
   /** @param {unknown} error */
-  #later(error) {
+  #retryLater(error) {
     this.error = error;
     this.#timer = setTimeout(() => {
       this.#timer = null;
-      this.#pump();
+      this.#sendNext();
     }, this.#wait);
     this.#wait = Math.min(this.#wait * 2, LONGEST_WAIT);
   }

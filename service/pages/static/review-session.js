@@ -81,13 +81,14 @@ export class ReviewSession {
     return [...this.choices.values()].filter((choice) => choice === "skipped").length;
   }
 
-  /**
-   * Request more images if few are left; `always` also renews the claims on those in hand.
-   *
-   * @param {boolean} [always]
-   */
-  fill(always = false) {
-    if (this.#request || (!always && this.images.length >= LOW)) return this.#request;
+  /** Request more images if few are left. */
+  fill() {
+    if (this.images.length < LOW) this.refresh();
+  }
+
+  /** Request more images, and renew the claims on those in hand. */
+  refresh() {
+    if (this.#request) return this.#request;
     if (this.outbox.size >= MAX_CLAIMED - ENOUGH) return null; // Their claims are still in use.
     this.#request = this.#claim().finally(() => {
       this.#request = null;
@@ -162,7 +163,7 @@ export class ReviewSession {
   }
 
   #renew() {
-    if (this.images.length && Date.now() - this.#active < IDLE_MS) this.fill(true);
+    if (this.images.length && Date.now() - this.#active < IDLE_MS) this.refresh();
   }
 
   /** @param {string} path */
@@ -178,7 +179,7 @@ export class ReviewSession {
     } catch {
       // The claims expire by themselves; the next request reports the problem.
     }
-    await this.fill(true);
+    await this.refresh();
   }
 
   async #claim() {

@@ -1,18 +1,21 @@
 // The review page: reviewer, options, views, keys and buttons.
 
-import { api, detailOf, loginUrl, session, statusOf, stayWhile } from "./api.js";
+import { api, detailOf, session, statusOf, stayWhile } from "./api.js";
 import { byId, h, say } from "./dom.js";
 import { words } from "./format.js";
 import { showSession } from "./header.js";
 import { showCertificates } from "./review-certificate.js";
 import { describe, isHidden } from "./review-facts.js";
-import { kindInAddress, useFilters } from "./review-filters.js";
+import { useFilters } from "./review-filters.js";
 import { Grid } from "./review-grid.js";
-import { warn, warnOfRefusal } from "./review-notices.js";
+import { isTyping, keyOf } from "./review-keys.js";
+import { announce, askToLogIn, warn, warnOfRefusal } from "./review-notices.js";
+import { keepOptions, option, restoreOptions, setOption, watchOptions } from "./review-options.js";
 import { ReviewSession } from "./review-session.js";
 import { showAudit, showProgress } from "./review-side.js";
 import { Single } from "./review-single.js";
 import { askName, empty, failed, loading } from "./review-states.js";
+import { recall, store } from "./storage.js";
 
 /** @import { AnswerVisibility, Choice, Progress, ReviewKind } from "../types" */
 
@@ -22,14 +25,12 @@ const SHORTCUTS = [...Object.keys(KEYS), "1", "2"];
 const PROGRESS_MS = 10_000;
 const RETRY_MS = 5_000;
 const NAME = "lensgate.reviewer";
-const OPTIONS = "lensgate.review";
 const NAME_FAULT = "reviewer: ";
 const DOUBLE_CLICK_MS = 300;
 
 const stage = byId("stage");
 const filters = useFilters();
 const help = byId("help", HTMLDialogElement);
-const options = byId("options", HTMLFormElement);
 const views = { single: new Single(stage), grid: new Grid(stage, () => draw()) };
 /** @type {ReviewSession | null} */
 let review = null;
@@ -43,11 +44,6 @@ let clicked = 0;
 const view = () => views[option("view") === "grid" ? "grid" : "single"];
 const answer = () => /** @type {AnswerVisibility} */ (option("answer"));
 const kind = () => /** @type {ReviewKind} */ (option("kind"));
-
-/** @param {string} name */
-function option(name) {
-  return String(new FormData(options).get(name));
-}
 
 // --- Output -------------------------------------------------------------------------------------------------------
 
@@ -77,17 +73,17 @@ function showState(current) {
   const isName = refusal.startsWith(NAME_FAULT);
   if (isName && current.outbox.size > 0) return; // Asked for once they are saved.
   shownState = key;
-  const fill = () => {
-    current.fill(true);
+  const onLook = () => {
+    current.refresh();
   };
   if (isName) ask(refusal.slice(NAME_FAULT.length));
-  else if (error) stage.replaceChildren(...failed(error, fill));
+  else if (error) stage.replaceChildren(...failed(error, onLook));
   else if (isEmpty) {
     const onBring = () => {
       current.bringBackSkipped();
     };
     stage.replaceChildren(
-      ...empty({ kind, isFiltered: Object.keys(filters).length > 0, skipped, withOthers, onLook: fill, onBring }),
+      ...empty({ kind, isFiltered: Object.keys(filters).length > 0, skipped, withOthers, onLook, onBring }),
     );
     announce("No images are waiting for a verdict.");
   } else stage.replaceChildren(...loading());
@@ -117,25 +113,6 @@ function showLast({ last }) {
   }
   const model = last.choice === "skipped" ? "" : `; the model: ${describe(last.image)}`;
   say(byId("last"), `Last: ${words(last.choice)}${model}.`);
-}
-
-/** @param {string} text */
-function announce(text) {
-  const place = byId("announce");
-  // Screen readers are silent about a text that stays the same, such as that of two equal verdicts.
-  place.textContent = place.textContent === text ? `${text}\u00a0` : text;
-}
-
-function askToLogIn() {
-  const place = byId("logged-out");
-  if (!place.hidden) return;
-  const link = h("a", { href: loginUrl(), target: "_blank" }, "Log in in another tab");
-  place.replaceChildren(
-    "Your session has ended. ",
-    link,
-    ": this page keeps the unsaved verdicts and sends them then.",
-  );
-  place.hidden = false;
 }
 
 // --- Choices ------------------------------------------------------------------------------------------------------
@@ -201,86 +178,28 @@ function shortcut(key, isRepeated) {
   else if (!isRepeated || KEYS[key] === "undo") act(KEYS[key]);
 }
 
-/**
- * The key as the shortcuts name it: by its place on layouts without Latin letters, or with digits behind Shift.
- *
- * @param {KeyboardEvent} event
- */
-function keyOf({ key, code, shiftKey }) {
-  if (/^Digit[12]$/.test(code) && !shiftKey) return code.slice(-1);
-  const isForeign = /^\p{Letter}$/u.test(key) && !/\p{Script=Latin}/u.test(key);
-  if (isForeign && /^Key[A-Z]$/.test(code)) return code.slice(-1).toLowerCase();
-  return key.length === 1 ? key.toLowerCase() : key;
-}
-
-/** @param {Element} target */
-function isTyping(target) {
-  return target.matches("select, textarea, input:not([type=radio], [type=checkbox])");
-}
-
 // --- Options ------------------------------------------------------------------------------------------------------
 
 /** @param {"single" | "grid"} value */
 function chooseView(value) {
   if (option("view") === value) return;
   setOption("view", value);
-  changed("view");
-}
-
-/**
- * @param {string} name
- * @param {unknown} value
- */
-function setOption(name, value) {
-  const control = options.elements.namedItem(name);
-  if (control instanceof RadioNodeList || control instanceof HTMLSelectElement) control.value = String(value);
+  keepOptions();
+  showOption("view");
 }
 
 /** @param {string} name */
-function changed(name) {
-  store(OPTIONS, JSON.stringify(Object.fromEntries(new FormData(options))));
+function showOption(name) {
   if (name === "view" || name === "kind") for (const each of Object.values(views)) each.clear();
   shownState = "";
   if (name === "kind") review?.choose(kind());
   draw();
 }
 
-function restore() {
-  try {
-    const stored = JSON.parse(recall(OPTIONS) ?? "{}");
-    for (const [name, value] of Object.entries(stored)) setOption(name, value);
-  } catch {
-    // With options that cannot be read the page starts with its defaults.
-  }
-  const kind = kindInAddress();
-  if (kind) setOption("kind", kind);
-}
-
-/** @param {string} key */
-function recall(key) {
-  try {
-    return localStorage.getItem(key);
-  } catch {
-    return null; // Without storage the page starts with its defaults.
-  }
-}
-
-/**
- * @param {string} key
- * @param {string} value
- */
-function store(key, value) {
-  try {
-    localStorage.setItem(key, value);
-  } catch {
-    // Without storage the next visit starts with the defaults.
-  }
-}
-
 // --- Reviewer and background requests -----------------------------------------------------------------------------
 
 async function begin() {
-  restore();
+  restoreOptions();
   const { access, name } = await session();
   if (access === "on") {
     start(name, { isToken: true });
@@ -330,7 +249,7 @@ function start(reviewer, { isToken = false } = {}) {
     onChange: draw,
     onRefused: ({ id }, reason) => warnOfRefusal(id, reason),
   });
-  review.fill(true);
+  review.refresh();
   draw();
   loadProgress();
 }
@@ -358,11 +277,10 @@ async function loadProgress() {
 function retry() {
   // A request that is not valid does not become so.
   const isWaiting = review && (review.isEmpty || (review.error && statusOf(review.error) !== 400));
-  if (review && isWaiting && !document.hidden) review.fill(true);
+  if (review && isWaiting && !document.hidden) review.refresh();
 }
 
-options.addEventListener("change", ({ target }) => changed(/** @type {HTMLInputElement} */ (target).name));
-options.addEventListener("submit", (event) => event.preventDefault());
+watchOptions(showOption);
 byId("help-open").addEventListener("click", () => help.showModal());
 byId("bar").addEventListener("click", ({ target, detail, timeStamp }) => {
   const button = /** @type {Element} */ (target).closest("button");
@@ -375,12 +293,12 @@ showCertificates();
 document.addEventListener("keydown", press);
 document.addEventListener("visibilitychange", () => {
   if (document.hidden || !review) return;
-  review.outbox.hurry();
-  review.fill(true);
+  review.outbox.retryNow();
+  review.refresh();
   loadProgress();
 });
 stayWhile(() => Boolean(review?.outbox.size));
-window.addEventListener("online", () => review?.outbox.hurry());
+window.addEventListener("online", () => review?.outbox.retryNow());
 window.addEventListener("beforeunload", (event) => {
   if (review?.outbox.size) event.preventDefault();
 });

@@ -1,4 +1,4 @@
-"""Incremental parser of HTTP/1.1 answers, reduced to the needs of the load generators."""
+"""Incremental parser of HTTP/1.1 responses, reduced to the needs of the load generators."""
 
 import re
 from dataclasses import dataclass
@@ -9,8 +9,8 @@ _RETRY = re.compile(rb"\r\nretry-after: *(\d+)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
-class HttpAnswer:
-    """One final answer. `retry_after` is in seconds."""
+class HttpResponse:
+    """One final response; `retry_after` is in seconds."""
 
     status: int
     body: bytes
@@ -18,15 +18,15 @@ class HttpAnswer:
     retry_after: int | None
 
 
-class AnswerReader:
-    """Collect received bytes, and return the final answer once it is complete."""
+class ResponseParser:
+    """Collect received bytes, and return the final response once it is complete."""
 
     def __init__(self) -> None:
         self.may_continue = False
-        """Whether 100 Continue has come."""
+        """Whether 100 Continue was received."""
         self._buffer = bytearray()
 
-    def feed(self, data: bytes) -> HttpAnswer | None:
+    def feed(self, data: bytes) -> HttpResponse | None:
         """Process received bytes.
 
         Raises:
@@ -42,20 +42,20 @@ class AnswerReader:
             del self._buffer[: end + 4]
         return None
 
-    def _finish(self, status: int, head: bytes, start: int) -> HttpAnswer | None:
+    def _finish(self, status: int, head: bytes, start: int) -> HttpResponse | None:
         length = _LENGTH.search(head)
         if length is None:
-            raise ValueError("the answer has no Content-Length")
+            raise ValueError("the response has no Content-Length")
         stop = start + int(length[1])
         if len(self._buffer) < stop:
             return None
         body = bytes(self._buffer[start:stop])
         del self._buffer[:stop]
         retry = _RETRY.search(head)
-        return HttpAnswer(status, body, _CLOSE.search(head) is not None, int(retry[1]) if retry else None)
+        return HttpResponse(status, body, _CLOSE.search(head) is not None, int(retry[1]) if retry else None)
 
 
 def _status(head: bytes) -> int:
     if not head.startswith(b"HTTP/1.1 ") or not head[9:12].isdigit():
-        raise ValueError("the answer is not HTTP/1.1")
+        raise ValueError("the response is not HTTP/1.1")
     return int(head[9:12])

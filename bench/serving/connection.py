@@ -4,7 +4,7 @@ import socket
 from dataclasses import dataclass
 from enum import StrEnum
 
-from bench.serving.answers import AnswerReader, HttpAnswer
+from bench.serving.response_parser import HttpResponse, ResponseParser
 
 _PIECE = 1 << 18
 CONTINUE_SECONDS = 1.0
@@ -16,10 +16,10 @@ class ExchangeEnd(StrEnum):
 
     ANSWERED = "answered"
     LOST = "lost"
-    """The connection closed, or did not speak HTTP, before the answer was complete."""
+    """The connection closed, or did not speak HTTP, before the response was complete."""
     TIMEOUT = "timeout"
     UNSENT = "unsent"
-    """No connection became free within the timeout of an answer."""
+    """No connection became free within the timeout of a response."""
 
 
 @dataclass(slots=True, eq=False)
@@ -30,30 +30,30 @@ class Exchange:
     head: bytes
     body: memoryview
     waits: bool
-    """Whether the body is held back until 100 Continue."""
+    """Whether the body is held back until 100 Continue is received."""
     begun: float = 0.0
     ended: float = 0.0
     end: ExchangeEnd | None = None
     status: int = 0
     retry_after: int | None = None
-    impatient: bool = False
+    continue_timed_out: bool = False
     """Whether the body was sent without 100 Continue after `CONTINUE_SECONDS`."""
     sent: int = 0
     """Bytes of the body that were handed to the kernel."""
 
     @property
     def is_early(self) -> bool:
-        """Whether the answer came before the whole body was sent."""
+        """Whether the response came before the whole body was sent."""
         return self.sent < len(self.body)
 
-    def finish(self, end: ExchangeEnd, now: float, answer: HttpAnswer | None = None) -> None:
+    def finish(self, end: ExchangeEnd, now: float, response: HttpResponse | None = None) -> None:
         """Record the end."""
         self.end, self.ended = end, now
-        if answer:
-            self.status, self.retry_after = answer.status, answer.retry_after
+        if response:
+            self.status, self.retry_after = response.status, response.retry_after
 
 
-class Channel:
+class NonBlockingConnection:
     """A connection to 127.0.0.1:`port`. `exchange` is the one it carries, None while it is free."""
 
     def __init__(self, port: int) -> None:
@@ -65,18 +65,18 @@ class Channel:
         self._socket.connect_ex(("127.0.0.1", port))
         self._is_connected = False
         self._head = memoryview(b"")
-        self._reader = AnswerReader()
+        self._parser = ResponseParser()
 
     def fileno(self) -> int:
         """For edge-triggered epoll: `handle` reads until the socket would block."""
         return self._socket.fileno()
 
     def begin(self, exchange: Exchange, now: float) -> None:
-        """Start `exchange`; the channel must be free."""
+        """Start `exchange`; the connection must be free."""
         exchange.begun = now
         self.exchange = exchange
         self._head = memoryview(exchange.head)
-        self._reader = AnswerReader()
+        self._parser = ResponseParser()
         if self._is_connected:
             self._write()
 
@@ -97,7 +97,7 @@ class Channel:
         if now - exchange.due > timeout:
             return self._end(ExchangeEnd.TIMEOUT, now)
         if exchange.waits and now - exchange.begun > CONTINUE_SECONDS:
-            exchange.waits, exchange.impatient = False, True
+            exchange.waits, exchange.continue_timed_out = False, True
             self._write()
         return None
 
@@ -111,9 +111,9 @@ class Channel:
             while data := self._socket.recv(1 << 16):
                 if self.exchange is None:
                     break  # Unsolicited bytes.
-                if answer := self._reader.feed(data):
-                    return self._finish(answer, now)
-                if self._reader.may_continue:
+                if response := self._parser.feed(data):
+                    return self._finish(response, now)
+                if self._parser.may_continue:
                     self.exchange.waits = False
         except BlockingIOError:
             return None
@@ -137,13 +137,13 @@ class Channel:
             return False
         return True
 
-    def _finish(self, answer: HttpAnswer, now: float) -> Exchange | None:
+    def _finish(self, response: HttpResponse, now: float) -> Exchange | None:
         """The server would read the next request as the unsent rest of the body, so close the connection."""
         early = self.exchange is not None and self.exchange.is_early
-        return self._end(ExchangeEnd.ANSWERED, now, answer, keep=not (answer.closes or early or self._is_over()))
+        return self._end(ExchangeEnd.ANSWERED, now, response, keep=not (response.closes or early or self._is_closed()))
 
-    def _is_over(self) -> bool:
-        """Whether the server has closed already: epoll does not report a close that arrived with the answer."""
+    def _is_closed(self) -> bool:
+        """Whether the server has closed already: epoll does not report a close that arrived with the response."""
         try:
             self._socket.recv(1)
         except BlockingIOError:
@@ -159,11 +159,11 @@ class Channel:
         return self._end(ExchangeEnd.LOST, now)
 
     def _end(
-        self, end: ExchangeEnd, now: float, answer: HttpAnswer | None = None, *, keep: bool = False
+        self, end: ExchangeEnd, now: float, response: HttpResponse | None = None, *, keep: bool = False
     ) -> Exchange | None:
         exchange, self.exchange = self.exchange, None
         if exchange:
-            exchange.finish(end, now, answer)
+            exchange.finish(end, now, response)
         if not keep:
             self.close()
         return exchange

@@ -1,6 +1,6 @@
-"""The minimal server for a tensor: a bare Starlette endpoint that reads the same body and answers the same JSON.
+"""The minimal server for a tensor: a bare Starlette endpoint that reads the same body and returns the same JSON.
 
-    python -m bench.serving.twin PORT SIZE [ANSWER]    # ANSWER: a file with the JSON; invented if missing
+    python -m bench.serving.bare_endpoint PORT SIZE [RESPONSE]    # RESPONSE: a file with the JSON; or an example
 
 It is the baseline of the V2 rows; its uvicorn is configured like the service's.
 """
@@ -20,22 +20,22 @@ from starlette.routing import Route
 from bench.serving.posts import INFER
 
 
-def make_twin(size: int, answer: dict[str, Any] | None = None) -> Starlette:
-    """Create the app; without `answer` it invents one for the images, uint8 `[size, size, 3]`, in the body."""
+def make_app(size: int, response: dict[str, Any] | None = None) -> Starlette:
+    """Create the app; without `response` it returns an example for the images, uint8 `[size, size, 3]`, in the body."""
 
     async def infer(request: Request) -> JSONResponse:
         body = await request.body()
-        if answer is not None:
-            return JSONResponse(answer)
+        if response is not None:
+            return JSONResponse(response)
         header = int(request.headers["inference-header-content-length"])
-        return JSONResponse(made_up((len(body) - header) // (size * size * 3)))
+        return JSONResponse(example_response((len(body) - header) // (size * size * 3)))
 
     return Starlette(routes=[Route(INFER, infer, methods=["POST"])])
 
 
 @functools.cache
-def made_up(count: int) -> dict[str, Any]:
-    """Return a possible V2 answer for `count` images."""
+def example_response(count: int) -> dict[str, Any]:
+    """Return a possible V2 response for `count` images."""
     outputs = {
         "glasses_probability": ("FP32", 0.9731),
         "novelty": ("FP32", -11.346122),
@@ -52,9 +52,9 @@ def made_up(count: int) -> dict[str, Any]:
     }
 
 
-def main(port: int, size: int, answer: Path | None = None) -> int:
+def main(port: int, size: int, response: Path | None = None) -> int:
     """Serve on 127.0.0.1; return the exit status."""
-    app = make_twin(size, json.loads(answer.read_text()) if answer else None)
+    app = make_app(size, json.loads(response.read_text()) if response else None)
     uvicorn.run(app, host="127.0.0.1", port=port, log_config=None, access_log=False, server_header=False)
     return 0
 
