@@ -40,7 +40,7 @@ class UnreadableFile(ImageError):
     code = "unreadable_file"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Decision:
     """The decision about one image, with the names of the service's answer.
 

@@ -3,7 +3,7 @@
 from lensgate_client._pixels.convert import to_uint8
 from lensgate_client._pixels.images import Ask, ImageLike
 from lensgate_client._stream.filter_run import FilterStats
-from lensgate_client._stream.verdicts import Judged, Regenerated
+from lensgate_client._stream.verdicts import Regenerated, Sorted
 from lensgate_client.async_client import AsyncGate
 from lensgate_client.client import Gate
 from lensgate_client.errors import (
@@ -44,7 +44,6 @@ __all__ = [
     "GaveUp",
     "ImageFailed",
     "ImageLike",
-    "Judged",
     "Label",
     "Model",
     "NotReady",
@@ -55,6 +54,7 @@ __all__ = [
     "RequestRefused",
     "Retries",
     "ServiceFault",
+    "Sorted",
     "Unauthorized",
     "UnexpectedAnswer",
     "to_uint8",

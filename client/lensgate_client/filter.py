@@ -13,7 +13,7 @@ from lensgate_client._pixels.images import Ask, ImageInput, checked_label
 from lensgate_client._pixels.raster import count_images, is_batch, is_tensor
 from lensgate_client._stream.attempts import Attempts
 from lensgate_client._stream.filter_run import FilterRun, FilterStats, RejectLimits
-from lensgate_client._stream.verdicts import Judged, Regenerated
+from lensgate_client._stream.verdicts import Regenerated, Sorted
 from lensgate_client.async_client import AsyncGate
 from lensgate_client.client import Gate
 from lensgate_client.models import Label, Outcome
@@ -133,16 +133,16 @@ class GateFilter(_Filter[Gate]):
             GaveUp: too many images are rejected, or the samples end too early.
             GateError: the gate is down, before a sample is generated, or cannot decide about further images.
         """
-        return self._take(self._outcomes(self._begin(count, expected), source, expected))
+        return self._take(self._judge(self._begin(count, expected), source, expected))
 
-    def judge(
+    def sort(
         self, source: Source, count: int | None = None, *, expected: Label | None = None
-    ) -> Generator[Judged, None, None]:
+    ) -> Generator[Sorted, None, None]:
         """Yield every image with its outcome, accepted or not, until `count` images are accepted; otherwise as `take`.
 
         `stats` counts both.
         """
-        return self._judge(self._outcomes(self._begin(count, expected), source, expected))
+        return self._sort(self._judge(self._begin(count, expected), source, expected))
 
     def regenerate(
         self,
@@ -177,12 +177,12 @@ class GateFilter(_Filter[Gate]):
                 if outcome.accepted:
                     yield candidate.checked_image()
 
-    def _judge(self, judged: Generator[tuple[_Candidate, Outcome], None, None]) -> Generator[Judged, None, None]:
+    def _sort(self, judged: Generator[tuple[_Candidate, Outcome], None, None]) -> Generator[Sorted, None, None]:
         with closing(judged):
             for candidate, outcome in judged:
-                yield Judged(candidate.checked_image(), outcome)
+                yield Sorted(candidate.checked_image(), outcome)
 
-    def _outcomes(
+    def _judge(
         self, run: FilterRun, source: Source, expected: Label | None
     ) -> Generator[tuple[_Candidate, Outcome], None, None]:
         self._gate.check_ready()
@@ -224,13 +224,13 @@ class AsyncGateFilter(_Filter[AsyncGate]):
         self, source: AsyncSource, count: int | None = None, *, expected: Label | None = None
     ) -> AsyncGenerator[Any, None]:
         """Yield images as `GateFilter.take` does. Use `contextlib.aclosing` to leave the loop early."""
-        return self._take(self._outcomes(self._begin(count, expected), source, expected))
+        return self._take(self._judge(self._begin(count, expected), source, expected))
 
-    def judge(
+    def sort(
         self, source: AsyncSource, count: int | None = None, *, expected: Label | None = None
-    ) -> AsyncGenerator[Judged, None]:
-        """Yield every image with its outcome as `GateFilter.judge` does."""
-        return self._judge(self._outcomes(self._begin(count, expected), source, expected))
+    ) -> AsyncGenerator[Sorted, None]:
+        """Yield every image with its outcome as `GateFilter.sort` does."""
+        return self._sort(self._judge(self._begin(count, expected), source, expected))
 
     def regenerate(
         self,
@@ -250,12 +250,12 @@ class AsyncGateFilter(_Filter[AsyncGate]):
                 if outcome.accepted:
                     yield candidate.checked_image()
 
-    async def _judge(self, judged: AsyncGenerator[tuple[_Candidate, Outcome], None]) -> AsyncGenerator[Judged, None]:
+    async def _sort(self, judged: AsyncGenerator[tuple[_Candidate, Outcome], None]) -> AsyncGenerator[Sorted, None]:
         async with aclosing(judged):
             async for candidate, outcome in judged:
-                yield Judged(candidate.checked_image(), outcome)
+                yield Sorted(candidate.checked_image(), outcome)
 
-    async def _outcomes(
+    async def _judge(
         self, run: FilterRun, source: AsyncSource, expected: Label | None
     ) -> AsyncGenerator[tuple[_Candidate, Outcome], None]:
         await self._gate.check_ready()

@@ -26,7 +26,7 @@ class Model:
     size: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Decision:
     """The gate's decision about one image.
 

@@ -108,9 +108,9 @@ def test_filter_yields_accepted_images_until_the_count(make: Make, service: Runn
     assert str(stats) == "7 of 19 images accepted (6 uncertain, 6 contradicted)"
 
 
-def test_judge_yields_both_streams_with_their_outcomes_and_counts(make: Make, service: Running) -> None:
+def test_sort_yields_both_streams_with_their_outcomes_and_counts(make: Make, service: Running) -> None:
     kept = make(service.url)
-    found = kept.run("judge", itertools.cycle([GLASSES, UNCERTAIN, b"text", BARE]), 2, expected="glasses")
+    found = kept.run("sort", itertools.cycle([GLASSES, UNCERTAIN, b"text", BARE]), 2, expected="glasses")
     assert [one.accepted for one in found] == [True, False, False, False, True]
     assert [one.image is image for one, image in zip(found, [GLASSES, UNCERTAIN, b"text", BARE], strict=False)]
     assert [getattr(one.outcome, "reason", one.outcome.__class__.__name__) for one in found] == [
@@ -176,7 +176,7 @@ def test_regenerating_ends_with_the_limits_of_the_filter_and_with_wrong_argument
         make(service.url).run("regenerate", [1], lambda *_: np.stack([GLASSES, BARE]))
 
 
-@pytest.mark.parametrize("method", ["take", "judge", "regenerate"])
+@pytest.mark.parametrize("method", ["take", "sort", "regenerate"])
 def test_a_gate_that_is_down_is_an_error_before_anything_is_generated(make: Make, method: str) -> None:
     made: list[object] = []
     source = (made.append, [1]) if method == "regenerate" else (lambda: made.append(1),)

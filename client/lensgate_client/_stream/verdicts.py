@@ -9,7 +9,7 @@ _Order = TypeVar("_Order")
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class Sorted:
     """One image of the generator, unchanged, and the gate's outcome."""
 
     image: Any
