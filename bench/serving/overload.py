@@ -52,20 +52,7 @@ def _row(peaks: list[float], asking: LoadResult, blind: LoadResult) -> ReportRow
     ]
     notes = [f"asking first: {_story(asking)}", f"sending blindly: {_story(blind)}"]
     share = asking.in_time / asking.seconds / peak.median
-    return ReportRow(9, share, measures, notes, _fault(asking))
-
-
-def _fault(result: LoadResult) -> str:
-    """Answers other than 200, or 429 with Retry-After before the body was sent."""
-    others = {status: count for status, count in result.statuses.items() if status not in ("200", "429")}
-    late = result.statuses.get("429", 0) - result.early.get("429", 0)
-    faults = {
-        "other answers": others,
-        "failures": result.failures,
-        "429 without Retry-After": result.no_retry_after,
-        "429 after the body was sent": late,
-    }
-    return "; ".join(f"{name}: {found}" for name, found in faults.items() if found)
+    return ReportRow(9, share, measures, notes, asking.fault)
 
 
 def _story(result: LoadResult) -> str:
