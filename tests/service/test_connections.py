@@ -238,7 +238,7 @@ def test_all_requests_before_a_shut_down_are_answered(service: Running) -> None:
 @pytest.fixture
 def short_writes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connections, "WRITE_SECONDS", 1.0)
-    monkeypatch.setattr(connections, "_SWEEP_SECONDS", 0.2)
+    monkeypatch.setattr(connections, "SWEEP_SECONDS", 0.2)
 
 
 @pytest.mark.parametrize("path", ["/static/api.js", "/openapi.json", "/v2/models/glasses"])

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from service.access import shared_buckets
 from service.access.shared_buckets import SharedBuckets, make_memory
 
 
@@ -38,9 +37,8 @@ def test_a_lower_capacity_applies_at_once(memory: int) -> None:
     assert buckets.take("a", rate=2.0, capacity=1.0, now=0.0) == 0.5
 
 
-def test_names_replace_full_buckets_and_no_other(memory: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shared_buckets, "_BUCKETS", 2)
-    buckets = SharedBuckets(memory)
+def test_names_replace_full_buckets_and_no_other() -> None:
+    buckets = SharedBuckets(make_memory(2))
     for _ in range(3):
         take(buckets, 0.0, name="spent")
     for number in range(5):
