@@ -353,8 +353,16 @@ def test_a_tar_of_many_is_written_in_groups_and_reads_as_one(
 ) -> None:
     data = tar_bytes({f"{number:03d}.png": face(number) for number in range(100)})
     whole = rows_of(bulk, tmp_path, data)
+    written, write = list[int](), pq.ParquetWriter.write_table
+
+    def counted(writer: pq.ParquetWriter, table: pa.Table, **options: int) -> None:
+        written.append(table.num_rows)
+        write(writer, table, **options)
+
+    monkeypatch.setattr(pq.ParquetWriter, "write_table", counted)
     monkeypatch.setattr("bulk.work.worker.TableWriter", partial(TableWriter, group_rows=32))
     assert bulk(tmp_path / "x.tar", tmp_path / "pieces").status == 0
     assert read_rows(tmp_path / "pieces") == whole
+    assert written == [32, 32, 32, 4]
     (path,) = (tmp_path / "pieces").glob("*.parquet")
     assert pq.read_metadata(path).num_row_groups == 4
