@@ -39,13 +39,11 @@ def test_a_lower_capacity_applies_at_once(memory: int) -> None:
 
 def test_names_replace_full_buckets_and_no_other() -> None:
     buckets = SharedBuckets(make_memory(2))
-    for _ in range(3):
-        take(buckets, 0.0, name="spent")
     for number in range(5):
-        assert take(buckets, 10.0 * number, name=f"other {number}") == 0.0
-        for _ in range(3):
-            take(buckets, 10.0 * number, name="spent")
-        assert take(buckets, 10.0 * number, name="spent") == 0.5
+        now = 10.0 * number
+        assert [take(buckets, now, name="spent") for _ in range(4)] == [0.0, 0.0, 0.0, 0.5]
+        assert take(buckets, now, name=f"other {number}") == 0.0
+        assert take(buckets, now, name="spent") == 0.5
 
 
 def test_many_processes_are_granted_what_one_is(memory: int) -> None:
