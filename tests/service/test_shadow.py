@@ -146,8 +146,7 @@ def test_large_tensor_is_scored_up_to_the_limit(held: Kept) -> None:
 def test_closing_drops_the_queue(held: Kept) -> None:
     held.follow(dim(4), 4)
     held.follow(dim(1))
-    scorer = held.shadow._runner.batcher._scorer
-    assert isinstance(scorer, FakeScorer)
+    scorer = held.scorer
     assert scorer.entered.wait(60)
     closing = threading.Thread(target=held.shadow.close)
     closing.start()
