@@ -22,7 +22,7 @@ from lensgate.streams import close_output, open_closed
 from service.process.signals import guard_start
 
 # The extra that provides each module, for the hint if it is missing.
-_EXTRAS = {
+EXTRAS = {
     "fastapi": "service",
     "orjson": "service",
     "python_multipart": "service",
@@ -53,7 +53,7 @@ _EXTRAS = {
 }
 
 # Command -> (module, function that adds its options, one line for --help).
-_COMMANDS = {
+COMMANDS = {
     "serve": ("service.cli", "add_options", "run the service: decisions over HTTP, records, review, metrics"),
     "classify": ("lensgate.classify", "add_options", "decide about image files, in this process"),
     "bulk": ("bulk.cli", "add_options", "decide about millions of files, shards or rows"),
@@ -99,7 +99,7 @@ def _guard_start(arguments: Sequence[str]) -> None:
 
 def _run(arguments: Sequence[str]) -> int:
     with signals.ended_at_once():
-        options = _parse(arguments)
+        options = parse(arguments)
         _warn_of_unknown_variables(options.command_name)
     # The service handles signals itself.
     with contextlib.nullcontext() if options.command_name == "serve" else _stopped_by_signals():
@@ -132,7 +132,7 @@ def _report(error: Exception) -> str | None:
     from gate.extras import how_to_install
 
     if isinstance(error, ModuleNotFoundError):
-        extra = _EXTRAS.get((error.name or "").partition(".")[0])
+        extra = EXTRAS.get((error.name or "").partition(".")[0])
         return None if extra is None else f"this command needs {error.name}: {how_to_install(extra)}"
     return str(error) if isinstance(error, GateError | OSError) else None
 
@@ -146,7 +146,8 @@ def _without_passwords(arguments: Sequence[str]) -> Sequence[str]:
     return [without_secrets(each) for each in arguments]
 
 
-def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """Return the options of a command; `run` is the function that carries it out."""
     parser = Parser(
         prog="lensgate",
         description="The quality gate of a GAN image pipeline.",
@@ -154,10 +155,10 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("--version", action="version", version=f"lensgate {version('lensgate')}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True, dest="command")
-    for name, (_, _, title) in _COMMANDS.items():
+    for name, (_, _, title) in COMMANDS.items():
         commands.add_parser(name, help=title, add_help=False)
     chosen = parser.parse(arguments[:1]).command
-    module, function, title = _COMMANDS[chosen]
+    module, function, title = COMMANDS[chosen]
     command = Parser(prog=f"lensgate {chosen}", description=title)
     getattr(importlib.import_module(module), function)(command)
     command.set_defaults(command_name=chosen)

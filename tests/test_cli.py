@@ -13,7 +13,8 @@ import pytest
 from common.signals import Interrupted
 from gate import Label
 from gate.card import CardBand, CardClass, GoldenSample, TrueClass
-from lensgate.cli import _COMMANDS, _EXTRAS, _parse, main
+from lensgate import cli
+from lensgate.cli import main
 from tests.conftest import ROOT
 from tests.support.commands import TIMEOUT, lensgate_without
 from tests.support.images import encode, flat, portrait
@@ -44,7 +45,7 @@ STEPS = [
     "compare",
     "paper",
 ]
-COMMANDS = ["", *_COMMANDS, "models list", "tokens add", *(f"train {step}" for step in STEPS)]
+COMMANDS = ["", *cli.COMMANDS, "models list", "tokens add", *(f"train {step}" for step in STEPS)]
 
 # `lensgate` in a process in which no extra is installed.
 WITHOUT_EXTRAS = """
@@ -58,7 +59,7 @@ for command in sys.argv[2:]:
 
 
 def test_every_command_explains_itself_without_extras() -> None:
-    command = [sys.executable, "-c", WITHOUT_EXTRAS, ",".join(_EXTRAS), *COMMANDS]
+    command = [sys.executable, "-c", WITHOUT_EXTRAS, ",".join(cli.EXTRAS), *COMMANDS]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stderr == ""
     for name in COMMANDS:
@@ -95,13 +96,13 @@ def test_files_do_not_get_the_numbers_of_closed_streams(tmp_path: Path) -> None:
 def test_a_signal_within_the_import_of_a_compiled_module_is_no_fault(
     stopped: KeyboardInterrupt, status: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def run(_: object) -> int:
+    def run(*_: object, **__: object) -> None:
         try:
             raise ImportError("initialization failed") from stopped  # As pybind11 does.
         except ImportError as error:
             raise ImportError("install a newer one") from error  # As packages do.
 
-    monkeypatch.setattr("lensgate.classify._classify", run)
+    monkeypatch.setattr("lensgate.in_process.Gate", run)
     assert main(["classify", "x.png"]) == status
     assert capsys.readouterr().err == ""
 
@@ -262,7 +263,7 @@ def test_the_command_that_a_card_records_has_no_password() -> None:
         "postgresql://gate@db/gate?user=gate&password=hush&sslpassword=hush",
     ):
         for words in (["--records-url", url], [f"--records-url={url}"]):
-            line = _parse(["certify", *words, "--export", "5", "--source", "a b"]).command_line
+            line = cli.parse(["certify", *words, "--export", "5", "--source", "a b"]).command_line
             assert line.startswith("lensgate certify ")
             assert "--records-url" in line
             assert "db/gate" in line

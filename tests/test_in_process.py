@@ -14,10 +14,12 @@ from PIL import Image
 import lensgate
 from gate import Action, Band, Label, ModelError, Reason
 from lensgate import Decision, Gate, ImageError, ImageFailed
-from lensgate.in_process import _BATCH_SIZE
 from tests.conftest import ROOT
 from tests.support.images import encode, flat, portrait
 from tests.support.models import brightness_model, write_model
+
+BATCH = 32
+"""Images that the model gets at a time."""
 
 
 @pytest.fixture
@@ -115,7 +117,7 @@ def test_the_error_of_an_image_has_a_code(gate: Gate, image: bytes, code: str) -
 
 
 def test_many_keep_their_order_and_one_broken_image_fails_alone(gate: Gate) -> None:
-    levels = [number % 256 for number in range(2 * _BATCH_SIZE + 3)]
+    levels = [number % 256 for number in range(2 * BATCH + 3)]
     images = [b"broken" if level == 40 else encode(flat(level, 32)) for level in levels]
     outcomes = gate.decide_many(images)
     assert isinstance(outcomes.pop(40), ImageFailed)
@@ -133,7 +135,7 @@ def test_a_stream_reads_one_batch_ahead_and_a_batch_of_pixels_is_many_images(gat
             yield flat(255, 32)
 
     assert next(iter(gate.decide_stream(endless()))).accepted  # type: ignore[arg-type]
-    assert len(read) == _BATCH_SIZE
+    assert len(read) == BATCH
     outcomes = gate.decide_many(np.stack([flat(0, 32), flat(255, 32)]), expected="glasses")
     assert [outcome.accepted for outcome in outcomes] == [False, True]
 

@@ -5,25 +5,18 @@ import resource
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from bench.serving.contenders import ROOT
 
 
-def bulk_ms(pictures: Sequence[bytes], *, repeat: int) -> float:
-    """Return core milliseconds per image; the long run holds each image `repeat` times more often.
+def run_seconds(pictures: Sequence[bytes], folder: Path, times: int) -> float:
+    """Return the processor time of a run over each image so many times.
 
     Raises:
-        RuntimeError: a run ends with a status other than 0; the text is its output.
+        RuntimeError: the run ends with a status other than 0; the text is its output.
     """
-    with tempfile.TemporaryDirectory() as name:
-        short = _seconds(pictures, Path(name) / "short", times=1)
-        long = _seconds(pictures, Path(name) / "long", times=1 + repeat)
-    return (long - short) / (repeat * len(pictures)) * 1e3
-
-
-def _seconds(pictures: Sequence[bytes], folder: Path, *, times: int) -> float:
     source = folder / "images"
     source.mkdir(parents=True)
     for number, data in enumerate(pictures):
@@ -38,6 +31,20 @@ def _seconds(pictures: Sequence[bytes], folder: Path, *, times: int) -> float:
     if ran.returncode:
         raise RuntimeError(f"lensgate bulk ended with status {ran.returncode}: {ran.stderr.strip()}")
     return _children() - before
+
+
+def bulk_ms(
+    pictures: Sequence[bytes], *, repeat: int, measure: Callable[[Sequence[bytes], Path, int], float] = run_seconds
+) -> float:
+    """Return core milliseconds per image; the long run holds each image `repeat` times more often.
+
+    Raises:
+        RuntimeError: a run fails.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        short = measure(pictures, Path(name) / "short", 1)
+        long = measure(pictures, Path(name) / "long", 1 + repeat)
+    return (long - short) / (repeat * len(pictures)) * 1e3
 
 
 def _children() -> float:

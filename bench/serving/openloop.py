@@ -59,6 +59,17 @@ class LoadResult:
     cpu: float = 0.0
     """Processor seconds of the generator."""
 
+    @property
+    def fault(self) -> str:
+        """Answers other than 200, or 429 with Retry-After before the body was sent."""
+        faults = {
+            "other answers": {key: count for key, count in self.statuses.items() if key not in ("200", "429")},
+            "failures": self.failures,
+            "429 without Retry-After": self.no_retry_after,
+            "429 after the body was sent": self.statuses.get("429", 0) - self.early.get("429", 0),
+        }
+        return "; ".join(f"{name}: {found}" for name, found in faults.items() if found)
+
     def count(self, exchange: Exchange, stop: float) -> None:
         """Add an ended exchange."""
         self.continue_timeouts += exchange.continue_timed_out

@@ -53,20 +53,7 @@ def _row(peaks: list[float], expecting: LoadResult, blind: LoadResult) -> Report
     ]
     notes = [f"asking first: {_counts(expecting)}", f"sending blindly: {_counts(blind)}"]
     share = expecting.in_time / expecting.seconds / peak.median
-    return ReportRow(9, share, measures, notes, _fault(expecting))
-
-
-def _fault(result: LoadResult) -> str:
-    """Describe responses other than 200, or 429 with Retry-After before the body was sent; "" if there are none."""
-    others = {status: count for status, count in result.statuses.items() if status not in ("200", "429")}
-    late = result.statuses.get("429", 0) - result.early.get("429", 0)
-    faults = {
-        "other answers": others,
-        "failures": result.failures,
-        "429 without Retry-After": result.no_retry_after,
-        "429 after the body was sent": late,
-    }
-    return "; ".join(f"{name}: {found}" for name, found in faults.items() if found)
+    return ReportRow(9, share, measures, notes, expecting.fault)
 
 
 def _counts(result: LoadResult) -> str:

@@ -167,13 +167,13 @@ def _fields(row: Row, version: str) -> dict[str, object]:
 
 
 class TableWriter:
-    """Writes the rows of one unit to `path`, then the shard's metadata."""
+    """Writes the rows of one unit to `path`, then the shard's metadata; `group_rows` are held before writing."""
 
-    def __init__(self, path: Path, version: str) -> None:
+    def __init__(self, path: Path, version: str, *, group_rows: int = _GROUP_ROWS) -> None:
         self.counts: dict[str, Counts] = {}
         self.cells = SourceCells()
         self._may_pass = False
-        self._version = version
+        self._version, self._group_rows = version, group_rows
         self._rows: list[Row] = []
         self._characters = 0
         # Options that determine the bytes are explicit, so that new defaults of Arrow do not change them.
@@ -196,7 +196,7 @@ class TableWriter:
         if (cell := row.cell) is not None:
             self.cells.add(cell)
         self._may_pass |= isinstance(row.error, RowError) and row.error.may_pass
-        if len(self._rows) == _GROUP_ROWS or self._characters >= _GROUP_CHARACTERS:
+        if len(self._rows) == self._group_rows or self._characters >= _GROUP_CHARACTERS:
             self._flush()
 
     def finish(self, unit: WorkUnit, job: BulkJob) -> None:
@@ -217,7 +217,7 @@ class TableWriter:
 
     def _flush(self) -> None:
         if self._rows:
-            self._writer.write_table(_table(self._rows, self._version), row_group_size=_GROUP_ROWS)
+            self._writer.write_table(_table(self._rows, self._version), row_group_size=self._group_rows)
             self._rows.clear()
             self._characters = 0
 

@@ -14,7 +14,7 @@ from common.webdataset import Fate, File, Rank, ShardEvent, Unreadable, distinct
 from gate import Label
 
 # A sample is held until it is complete; a sample above these limits is flushed in pieces.
-_MAX_MEMBERS = 1_000
+MAX_MEMBERS = 1_000
 _MAX_SAMPLE_BYTES = 2 * MAX_BYTES
 
 _Body = bytes | RowError | None
@@ -60,10 +60,12 @@ class Samples:
         source: the tar's name.
         columns: the fields of a sample's `.json` with the requested label and the source, if they are read.
         whole: whether samples include their other members.
+        max_members: of a sample that is held until it is complete.
     """
 
-    def __init__(self, source: str, columns: Columns, *, whole: bool) -> None:
+    def __init__(self, source: str, columns: Columns, *, whole: bool, max_members: int = MAX_MEMBERS) -> None:
         self._source, self._columns, self._whole = source, columns, whole
+        self._max_members = max_members
         self._reads_json = columns.expected is not None or columns.source is not None
         self._group = _Group("")
         self._member: _SampleMember | None = None
@@ -128,7 +130,7 @@ class Samples:
         self._is_wanted = False
         self._group.members.append(member)
         self._group.has_own_json |= is_json(member.ending) and bool(member.stem)
-        if len(self._group.members) >= _MAX_MEMBERS or self._group.size > _MAX_SAMPLE_BYTES:
+        if len(self._group.members) >= self._max_members or self._group.size > _MAX_SAMPLE_BYTES:
             yield from self._shorten(self._group)
 
     def _shorten(self, group: _Group) -> Iterator[Sample]:
@@ -194,8 +196,9 @@ class Samples:
                 raise member.body
         if self._whole and group.is_long:
             raise FileTooLarge(
-                f"the sample {quoted(group.key)} has more than {_MAX_MEMBERS:,} members or {_MAX_SAMPLE_BYTES:,} "
-                "bytes: too much for --keep. Members whose names agree up to the first dot are one sample"
+                f"the sample {quoted(group.key)} has more than {self._max_members:,} members or "
+                f"{_MAX_SAMPLE_BYTES:,} bytes: too much for --keep. "
+                "Members whose names agree up to the first dot are one sample"
             )
 
     def _named(self, image: _SampleMember, group: _Group, parts: PartReader) -> tuple[Label | None, str | None]:

@@ -7,7 +7,7 @@ from bulk.errors import CorruptShard, RowError
 from bulk.job import Columns
 from bulk.sources import archives
 from bulk.sources.files import FileListing
-from bulk.sources.members import Samples
+from bulk.sources.members import MAX_MEMBERS, Samples
 from bulk.sources.sample import MAX_BYTES, Sample, failing, unreadable
 from bulk.work_unit import WorkUnit, slot_name
 from common.storage import FileStore
@@ -25,7 +25,9 @@ def tar_units(files: FileListing, source: str) -> Iterator[WorkUnit]:
         yield WorkUnit(kind="webdataset", source=source, root=root, slot=slot, files=(file,))
 
 
-def read_tar(unit: WorkUnit, store: FileStore, columns: Columns, *, whole: bool) -> Iterator[Sample]:
+def read_tar(
+    unit: WorkUnit, store: FileStore, columns: Columns, *, whole: bool, max_members: int = MAX_MEMBERS
+) -> Iterator[Sample]:
     """Yield the samples of a tar in order, with their other members if `whole`.
 
     An unreadable rest becomes one last sample with an error.
@@ -34,7 +36,7 @@ def read_tar(unit: WorkUnit, store: FileStore, columns: Columns, *, whole: bool)
     source = store.name(path)
     try:
         with store.open(path, ahead=True) as file:
-            yield from _samples(file, Samples(source, columns, whole=whole))
+            yield from _samples(file, Samples(source, columns, whole=whole, max_members=max_members))
     except RowError as error:
         yield Sample("", source, failing(error))
     except Exception as error:  # Clients of stores share no base exception.

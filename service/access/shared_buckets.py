@@ -9,19 +9,15 @@ from contextlib import contextmanager
 from hashlib import blake2b
 
 _BUCKET = struct.Struct("=16sdddd")  # Hash of the name, rate, capacity, requests left, and when that was so.
-_BUCKETS = 8192
 _PROBES = 32
 _TRIES = 100
 _EMPTY = bytes(16)
 
-SIZE = _BUCKET.size * _BUCKETS
-"""Bytes of the memory: 384 KiB."""
 
-
-def make_memory() -> int:
-    """Return a descriptor of zeroed memory without a name, which processes inherit."""
+def make_memory(buckets: int = 8192) -> int:
+    """Return a descriptor of zeroed memory without a name, which processes inherit; 384 KiB by default."""
     memory = os.memfd_create("lensgate-rates", 0)
-    os.truncate(memory, SIZE)
+    os.truncate(memory, _BUCKET.size * buckets)
     return memory
 
 
@@ -34,7 +30,8 @@ class SharedBuckets:
 
     def __init__(self, memory: int) -> None:
         self._memory = memory
-        self._map = mmap.mmap(memory, SIZE)
+        self._map = mmap.mmap(memory, 0)
+        self._buckets = len(self._map) // _BUCKET.size
 
     def take(self, name: str, *, rate: float, capacity: float, now: float) -> float:
         """Take one request and return 0.0, or return the seconds until one is available.
@@ -65,10 +62,9 @@ class SharedBuckets:
                 spare, most = offset, fullness
         return spare, capacity
 
-    @staticmethod
-    def _probe(key: bytes) -> Iterator[int]:
+    def _probe(self, key: bytes) -> Iterator[int]:
         start = int.from_bytes(key[:4], "big")
-        return (((start + step) % _BUCKETS) * _BUCKET.size for step in range(_PROBES))
+        return (((start + step) % self._buckets) * _BUCKET.size for step in range(_PROBES))
 
     @contextmanager
     def _locked(self) -> Iterator[None]:

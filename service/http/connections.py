@@ -14,7 +14,7 @@ MIN_READ_BYTES = 64 * 2**10
 MAX_HANDSHAKES = 128
 """TLS handshakes in progress at a time, in all workers together."""
 
-_SWEEP_SECONDS = 1.0
+SWEEP_SECONDS = 1.0
 # File descriptors reserved for model, records and handshakes; at most half of those of the process.
 _OTHER_DESCRIPTORS = 256
 
@@ -67,7 +67,7 @@ class Connections:
         self._open.add(connection)
         self._new[connection] = None
         if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(_SWEEP_SECONDS, self._sweep)
+            self._timer = asyncio.get_running_loop().call_later(SWEEP_SECONDS, self._sweep)
         return True
 
     def leave(self, connection: OpenConnection) -> None:
@@ -99,7 +99,7 @@ class Connections:
         loop = asyncio.get_running_loop()
         for connection in tuple(self._open):
             self._check(connection, loop.time())
-        self._timer = loop.call_later(_SWEEP_SECONDS, self._sweep) if self._open else None
+        self._timer = loop.call_later(SWEEP_SECONDS, self._sweep) if self._open else None
 
     def _check(self, connection: OpenConnection, now: float) -> None:
         size = connection.transport.get_write_buffer_size()

@@ -59,7 +59,7 @@ class Telemetry:
         on_failure: Callable[[FailedRequest], None] | None = None,
     ) -> None:
         self._app = app
-        self._methods = methods
+        self.methods = methods
         self._log = RequestLog(metrics, tracer=tracer, on_failure=on_failure)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -78,8 +78,8 @@ class Telemetry:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 message = {**message, "headers": _complete(message.get("headers", ()), request_id)}
-                if status == MethodNotAllowed.status and self._methods is not None:
-                    MutableHeaders(scope=message)["Allow"] = self._methods.allowed(scope["path"])
+                if status == MethodNotAllowed.status and self.methods is not None:
+                    MutableHeaders(scope=message)["Allow"] = self.methods.allowed(scope["path"])
             await send(message)
 
         try:

@@ -31,7 +31,7 @@ HASH_SECONDS = 0.5
 """How long a decision waits for the hash of its image. A killed process loses the decisions of both periods."""
 
 PRUNE_SECONDS = 300.0
-_RETRY_SECONDS = (0.5, 1.0, 2.0, 5.0)
+RETRY_SECONDS = (0.5, 1.0, 2.0, 5.0)
 _MAX_CAUSES = 10  # Lines in the log for one outage.
 
 
@@ -52,6 +52,7 @@ class Recorder:
         max_rows: limit for queued decisions.
         max_previews: limit for queued previews.
         prune_seconds: interval between deletions of old records.
+        retry_seconds: pauses between the attempts to write; the last one repeats.
         retention: clock for the age of records.
         differences: drawn images about which the shadow differs, written after their decisions.
         failures: failed requests, written along with the decisions.
@@ -71,6 +72,7 @@ class Recorder:
         max_rows: int = MAX_ROWS,
         max_previews: int = MAX_PREVIEWS,
         prune_seconds: float = PRUNE_SECONDS,
+        retry_seconds: Sequence[float] = RETRY_SECONDS,
         retention: RetentionClock | None = None,
         differences: Differences | None = None,
         failures: FailureLog | None = None,
@@ -82,6 +84,7 @@ class Recorder:
         self._max_previews = share(max_previews)
         self._prunes = prunes
         self._prune_seconds = prune_seconds
+        self._retry_seconds = retry_seconds
         self._next_prune = float("-inf")
         self._retention = retention or RetentionClock(limits.max_days * DAY)
         self._differences = differences
@@ -172,9 +175,8 @@ class Recorder:
         self._recover()
         return True
 
-    @staticmethod
-    def _pause(attempts: int) -> float:
-        return _RETRY_SECONDS[min(attempts, len(_RETRY_SECONDS)) - 1] if attempts else FLUSH_SECONDS
+    def _pause(self, attempts: int) -> float:
+        return self._retry_seconds[min(attempts, len(self._retry_seconds)) - 1] if attempts else FLUSH_SECONDS
 
     def _take(self) -> bool:
         """Take the next batch unless the last one is unwritten; return whether there is one."""

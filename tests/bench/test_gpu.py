@@ -10,7 +10,6 @@ def test_arrays_pass_every_check_and_a_missing_gpu_is_told(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(shrinking, "BATCH", 2)
-    monkeypatch.setattr(shrinking, "_RUNS", 1)
     assert gpu.main(["--libraries", "numpy"]) == 2
     lines = capsys.readouterr().out.splitlines()
     assert sum(" equal " in f"{line} " for line in lines) == 8
@@ -20,7 +19,6 @@ def test_arrays_pass_every_check_and_a_missing_gpu_is_told(
 
 def test_pixels_that_differ_are_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(shrinking, "BATCH", 2)
-    monkeypatch.setattr(shrinking, "_EDGES", ((64, 32),))
     monkeypatch.setattr(shrinking, "plain_average", lambda images, size: images[:, :size, :size])
     (library,) = libraries.find_libraries(["numpy"])
     assert not shrinking.compare(library)

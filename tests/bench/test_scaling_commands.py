@@ -241,13 +241,13 @@ def test_the_cost_of_an_image_is_measured_and_written(
     assert "| PNG file |" in capsys.readouterr().out
 
 
-def test_a_bulk_run_is_measured_without_its_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bulk_run_is_measured_without_its_start(tmp_path: Path) -> None:
     picture = (SAMPLES / "none-1.png").read_bytes()
-    assert bulk._seconds([picture], tmp_path, times=2) > 0.1
+    assert bulk.run_seconds([picture], tmp_path, 2) > 0.1
     with pytest.raises(RuntimeError, match="lensgate bulk ended with status"):
         bulk.bulk_ms([], repeat=1)
-    monkeypatch.setattr(bulk, "_seconds", lambda pictures, _, times: 1.5 + 0.01 * times * len(pictures))
-    assert bulk.bulk_ms([picture] * 3, repeat=4) == pytest.approx(10.0)
+    found = bulk.bulk_ms([picture] * 3, repeat=4, measure=lambda pictures, _, times: 1.5 + 0.01 * times * len(pictures))
+    assert found == pytest.approx(10.0)
 
 
 @pytest.mark.parametrize("database", [databases.sqlite, databases.postgres])

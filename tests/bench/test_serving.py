@@ -26,7 +26,6 @@ from bench.serving.client import KeepAliveClient, latencies
 from bench.serving.connection import Exchange, ExchangeEnd, NonBlockingConnection
 from bench.serving.environments import PEERS, InstallError, python_of
 from bench.serving.openloop import EXPECT_BYTES, LoadPlan, LoadResult, offer
-from bench.serving.overload import _fault
 from bench.serving.posts import Post, encoded_post, image_post, pixels_post, read_tensors
 from bench.serving.processes import StartError, running
 from bench.serving.report import ReportRow, RoundValues
@@ -234,23 +233,31 @@ def test_a_measure_is_the_median_of_its_rounds() -> None:
 
 
 def test_refusals_that_came_late_are_a_fault() -> None:
-    assert not _fault(LoadResult(statuses={"200": 5, "429": 4}, early={"429": 4}))
-    said = _fault(LoadResult(statuses={"200": 5, "429": 4, "503": 1}, early={"429": 3}, failures={"lost": 2}))
+    assert not LoadResult(statuses={"200": 5, "429": 4}, early={"429": 4}).fault
+    said = LoadResult(statuses={"200": 5, "429": 4, "503": 1}, early={"429": 3}, failures={"lost": 2}).fault
     assert "{'503': 1}" in said
     assert "{'lost': 2}" in said
     assert "after the body was sent: 1" in said
 
 
-def test_the_output_of_wrk_is_read() -> None:
+def test_the_output_of_wrk_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "wrk"
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+
+    def read(output: str, complaint: str = "") -> wrk.Load:
+        program.write_text(f"#!/bin/sh\nprintf '%s' '{output}'\nprintf '%s' '{complaint}' >&2\n")
+        program.chmod(0o755)
+        return wrk.drive(1, [SMALL], seconds=1)
+
     line = (
         'RESULT {"requests": 300, "microseconds": 3000000, "refused": 0, "lost": 0, "median_us": 1500, "p99_us": 9000}'
     )
-    assert wrk._read(f"Running\n{line}\n", "") == wrk.Load(300, 3.0, 1.5, 9.0)
-    assert wrk._read(line, "").rate == 100
+    assert read(f"Running\n{line}\n") == wrk.Load(300, 3.0, 1.5, 9.0)
+    assert read(line).rate == 100
     with pytest.raises(RuntimeError, match="2 were refused"):
-        wrk._read(line.replace('"refused": 0', '"refused": 2'), "")
+        read(line.replace('"refused": 0', '"refused": 2'))
     with pytest.raises(RuntimeError, match="unable to connect"):
-        wrk._read("", "unable to connect")
+        read("", "unable to connect")
 
 
 def test_wrk_sends_the_given_requests() -> None:
@@ -309,11 +316,11 @@ def test_only_the_usual_decoder_is_set_for_a_peer_that_cannot_take_ours(tmp_path
 def test_the_benchmark_names_all_that_is_missing_before_it_measures(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(command, "_measure", lambda *_: pytest.fail("it measures"))
     monkeypatch.setattr(needs, "SYSTEM_PATH", str(tmp_path))
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(SystemExit, match=r"missing: wrk, the Python package matplotlib; .*make .*bench-tools"):
-        command.main(["--rows", "1"])
+        command.main(["--rows", "1", "--out", str(tmp_path / "out")])
+    assert not (tmp_path / "out").exists()
     with pytest.raises(SystemExit, match="libnothing"):
         needs.require(libraries=["nothing"])
     needs.require(libraries=["c"], packages=["numpy"])
@@ -385,13 +392,19 @@ def test_the_table_is_printed_written_and_drawn(tmp_path: Path, capsys: pytest.C
     assert (tmp_path / "serving.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_a_row_that_cannot_be_measured_gives_the_reason() -> None:
-    def fail() -> list[ReportRow]:
-        raise StartError("no server")
+def test_a_row_that_cannot_be_measured_gives_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(bench: Bench) -> ReportRow:
+        raise StartError(f"no server for {len(bench.pictures)} pictures")
 
-    (row,) = command._safely(fail, {7})
-    assert row.figure is None
-    assert "no server" in row.lines()[1]
+    monkeypatch.setattr(command, "added", fail)
+    monkeypatch.setattr(command, "single", lambda _: ReportRow(6, 1.0))
+    options = ["--rows", "6,7", "--images", str(ROOT / "samples"), "--out", str(tmp_path)]
+    assert command.main(options) == 0
+    assert "not measured: StartError('no server for" in capsys.readouterr().out
+    with (tmp_path / "serving.csv").open(newline="") as lines:
+        assert {row["row"]: row["value"] for row in csv.DictReader(lines)} == {"6": "1", "7": ""}
 
 
 def test_a_row_that_does_not_exist_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

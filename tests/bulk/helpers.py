@@ -11,7 +11,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from fsspec.core import strip_protocol
 
+from bulk.job import Columns
+from bulk.sources.sample import Sample
+from bulk.sources.shards import read_tar
+from bulk.work_unit import WorkUnit
+from common.storage import StoredFile, locate
 from lensgate.cli import main
 from tests.support.images import encode, flat
 
@@ -57,6 +63,17 @@ def tar_members(data: bytes) -> dict[str, bytes]:
         return {member.name: tar.extractfile(member).read() for member in tar}  # type: ignore[union-attr]
 
 
+def samples_of(
+    folder: Path, tar: bytes, columns: Columns | None = None, *, max_members: int, whole: bool = False
+) -> list[Sample]:
+    """The samples of a tar if so many members of one are held."""
+    (folder / "x.tar").write_bytes(tar)
+    store, path = locate(str(folder / "x.tar"), {})
+    files = (StoredFile(path, len(tar), ""),)
+    unit = WorkUnit(kind="webdataset", source=str(folder), root=str(folder), slot="x", files=files)
+    return list(read_tar(unit, store, columns or Columns(), whole=whole, max_members=max_members))
+
+
 def parquet_bytes(columns: Mapping[str, Any], *, rows: int = 1_000) -> bytes:
     """A Parquet file with row groups of `rows`."""
     buffer = io.BytesIO()
@@ -93,7 +110,7 @@ class Bucket:
 
     def rows(self, folder: str) -> list[Row]:
         """The table in a folder, read as one Parquet data set."""
-        path = self.store._strip_protocol(f"{self.url}/{folder}")
+        path = strip_protocol(f"{self.url}/{folder}")
         rows: list[Row] = pq.read_table(path, filesystem=self.store).to_pylist()
         return rows
 

@@ -158,7 +158,9 @@ def test_rows_of_images_that_cannot_be_read_hold_no_image(make: Make) -> None:
     assert held < 20 * 2**20
 
 
-def test_images_wait_for_memory_and_are_all_judged(make: Callable[..., BatchScorer]) -> None:
+def test_images_wait_for_memory_and_are_all_judged(
+    make: Callable[..., BatchScorer], monkeypatch: pytest.MonkeyPatch
+) -> None:
     held: list[int] = []
 
     class Watched(DecodeBudget):
@@ -168,7 +170,7 @@ def test_images_wait_for_memory_and_are_all_judged(make: Callable[..., BatchScor
                 held.append(self.held)
                 yield
 
+    monkeypatch.setattr("bulk.work.batch_scorer.DecodeBudget", Watched)
     judge = make(Fake(), job=replace(JOB, max_decode_bytes=1), threads=4)
-    judge._budget = Watched(1)
     assert len(judge_all(judge, samples(range(20)))) == 20
     assert held == [1] * 20

@@ -154,9 +154,8 @@ def test_a_stream_on_a_full_disk_loses_messages_only(
     stream: str, bulk: Bulk, faces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(f"sys.{stream}", _Full())
-    monkeypatch.setattr("bulk.progress._LOG_SECONDS", 0)
     arguments = ["bulk", str(faces), str(tmp_path / "out"), "--models", str(bulk.models), "--max-reject-ratio", "0.1"]
-    # A summary that cannot be written is an error, and progress or a message is not.
+    # A summary that cannot be written is an error, and a message is not.
     assert main(arguments) == (1 if stream == "stdout" else 3)
     assert len(read_rows(tmp_path / "out")) == 4
 

@@ -55,4 +55,4 @@ def test_the_end_of_a_run_does_not_wait_for_units_that_never_began(
         signalled.start()
         with pytest.raises(Interrupted):
             next(results)
-    assert time.monotonic() - begin < local._STOP_SECONDS - 0.5
+    assert time.monotonic() - begin < 2.5  # The engine waits 3 s for units that do not end.

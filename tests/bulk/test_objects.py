@@ -64,11 +64,19 @@ def test_a_folder_of_a_bucket_becomes_a_table_in_it(s3: Bucket, bulk: Bulk) -> N
 def test_a_folder_that_takes_several_fetches_keeps_its_order(
     s3: Bucket, bulk: Bulk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bulk.sources.images._GROUP_FILES", 3)
-    for number in range(10):
-        s3.put(f"faces/{number}.png", face(number))
+    fetched, read = list[int](), ObjectStore.read_many
+
+    def counted(store: ObjectStore, paths: Sequence[str]) -> Sequence[bytes | Exception]:
+        fetched.append(len(paths))
+        return read(store, paths)
+
+    monkeypatch.setattr(ObjectStore, "read_many", counted)
+    names = [f"{number:02d}.png" for number in range(40)]
+    for number, name in enumerate(names):
+        s3.put(f"faces/{name}", face(number))
     bulk(f"{s3.url}/faces/*.png", tmp_path / "out")
-    assert [row["id"] for row in read_rows(tmp_path / "out")] == [f"{number}.png" for number in range(10)]
+    assert [row["id"] for row in read_rows(tmp_path / "out")] == names
+    assert fetched == [32, 8]
 
 
 def test_an_image_deleted_before_it_is_fetched_is_a_row(
@@ -99,15 +107,15 @@ def test_shards_in_a_bucket_are_found_by_braces(s3: Bucket, bulk: Bulk, tmp_path
     ]
 
 
-def test_a_tar_larger_than_a_read_arrives_whole(
-    s3: Bucket, bulk: Bulk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("common.storage.objects._BLOCK_BYTES", 5_000)
-    s3.put("x.tar", tar_bytes({f"{number:03d}.png": face(number) for number in range(256)}))
+def test_a_tar_larger_than_a_read_arrives_whole(s3: Bucket, bulk: Bulk, tmp_path: Path) -> None:
+    members = {f"{number:03d}.png": face(number) for number in range(256)}
+    # Reads take 8 MiB each.
+    members |= {f"{number:03d}.raw": bytes(300_000) for number in range(60)}
+    s3.put("x.tar", tar_bytes(dict(sorted(members.items()))))
     ran = bulk(f"{s3.url}/x.tar", tmp_path / "out", "--keep", f"{s3.url}/keep")
     assert (ran.summary["images"], ran.summary["errors"]) == (256, 0)
     (kept,) = s3.files("keep").values()
-    assert len(tar_members(kept)) == ran.summary["accepted"]
+    assert sum(name.endswith(".png") for name in tar_members(kept)) == ran.summary["accepted"]
 
 
 def assert_nameless_folders_are_rows(bucket: Bucket, bulk: Bulk, out: Path, *flags: str) -> None:

@@ -1,3 +1,4 @@
+import errno
 import io
 import threading
 from collections.abc import Iterator
@@ -40,6 +41,22 @@ def test_outside_a_terminal_a_line_is_written_every_ten_seconds() -> None:
     clock.now += 10
     progress.judged(Counts(accepted=10))
     assert stream.getvalue() == "20 images  2.0/s  accepted 17  discarded 2  errors 1  shard 0\n"
+
+
+class Full(io.StringIO):
+    """A stream to a full disk."""
+
+    def flush(self) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_lines_that_cannot_be_written_end_no_run() -> None:
+    stream, clock = Full(), Clock()
+    progress = Progress(stream, clock=clock)
+    clock.now += 10
+    progress.judged(Counts(accepted=1))
+    progress.close()
+    assert stream.getvalue().count("1 images") == 2
 
 
 def test_on_a_terminal_one_line_is_rewritten_and_left_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,14 +5,18 @@ import json
 import lzma
 import struct
 import tarfile
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from bulk.errors import InvalidExpected
+from bulk.job import Columns
+from bulk.output.table import TableWriter
 from bulk.sources.sample import MAX_BYTES
-from tests.bulk.helpers import DARK, GREY, LIGHT, Bulk, Row, face, read_rows, shards, tar_bytes, tar_members
+from tests.bulk.helpers import DARK, GREY, LIGHT, Bulk, Row, face, read_rows, samples_of, shards, tar_bytes, tar_members
 
 THREE = {f"{number:06d}.png": face(number) for number in (LIGHT, GREY, DARK)}
 
@@ -283,33 +287,33 @@ def test_an_empty_extended_field_leaves_that_of_the_header(bulk: Bulk, tmp_path:
 
 @pytest.mark.parametrize("most", range(3, 8))
 @pytest.mark.parametrize("endings", [("json", "png", "txt"), ("jpg", "json"), ("png", "txt", "json")])
-def test_an_image_of_a_long_sample_gets_its_own_order(
-    endings: tuple[str, ...], most: int, bulk: Bulk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_image_of_a_long_sample_gets_its_own_order(endings: tuple[str, ...], most: int, tmp_path: Path) -> None:
     # Names with a version number are one sample: WebDataset's key ends at the first dot.
-    monkeypatch.setattr("bulk.sources.members._MAX_MEMBERS", most)
     orders = ["glasses", "no_glasses"] * 4
     members = [("v1.json", b'{"asked": "glasses"}')]
     for number, order in enumerate(orders):
         bodies = {"json": json.dumps({"asked": order}).encode(), "txt": b"words"}
         members += [(f"v1.5-{number}.{ending}", bodies.get(ending, face(LIGHT))) for ending in endings]
-    rows = rows_of(bulk, tmp_path, tar_bytes(members), "--expected-column", "asked")
-    assert [row["expected"] for row in rows] == orders
+    samples = samples_of(tmp_path, tar_bytes(members), Columns(expected="asked"), max_members=most)
+    assert [sample.expected for sample in samples] == orders
 
 
 def test_the_order_of_a_long_sample_replaces_no_order_of_an_image(
-    bulk: Bulk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
-    monkeypatch.setattr("bulk.sources.members._MAX_MEMBERS", 4)
+    columns = Columns(expected="asked")
     own = [(f"v1.5-{number}.json", b'{"asked": "no_glasses"}') for number in range(4)]
     images = [(f"v1.5-{number}.png", face(LIGHT)) for number in range(4)]
     members = [("v1.json", b'{"asked": "glasses"}'), own[0], images[0], *own[1:], *images[1:]]
-    rows = rows_of(bulk, tmp_path, tar_bytes(members), "--expected-column", "asked")
-    assert [row["error"] or row["expected"] for row in rows] == ["no_glasses"] + ["invalid_expected"] * 3
+    first, *others = samples_of(tmp_path, tar_bytes(members), columns, max_members=4)
+    assert (first.expected, len(first.fetch())) == ("no_glasses", len(face(LIGHT)))
+    assert len(others) == 3
+    for sample in others:
+        with pytest.raises(InvalidExpected):
+            sample.fetch()
     shared = [("v1.json", b'{"asked": "glasses"}'), *images]
-    (tmp_path / "all").mkdir()
-    rows = rows_of(bulk, tmp_path / "all", tar_bytes(shared), "--expected-column", "asked")
-    assert [row["expected"] for row in rows] == ["glasses"] * 4
+    samples = samples_of(tmp_path, tar_bytes(shared), columns, max_members=4)
+    assert [sample.expected for sample in samples] == ["glasses"] * 4
 
 
 def test_compressed_tars_are_read_too(bulk: Bulk, tmp_path: Path) -> None:
@@ -349,8 +353,16 @@ def test_a_tar_of_many_is_written_in_groups_and_reads_as_one(
 ) -> None:
     data = tar_bytes({f"{number:03d}.png": face(number) for number in range(100)})
     whole = rows_of(bulk, tmp_path, data)
-    monkeypatch.setattr("bulk.output.table._GROUP_ROWS", 32)
+    written, write = list[int](), pq.ParquetWriter.write_table
+
+    def counted(writer: pq.ParquetWriter, table: pa.Table, **options: int) -> None:
+        written.append(table.num_rows)
+        write(writer, table, **options)
+
+    monkeypatch.setattr(pq.ParquetWriter, "write_table", counted)
+    monkeypatch.setattr("bulk.work.worker.TableWriter", partial(TableWriter, group_rows=32))
     assert bulk(tmp_path / "x.tar", tmp_path / "pieces").status == 0
     assert read_rows(tmp_path / "pieces") == whole
+    assert written == [32, 32, 32, 4]
     (path,) = (tmp_path / "pieces").glob("*.parquet")
     assert pq.read_metadata(path).num_row_groups == 4

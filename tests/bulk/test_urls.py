@@ -7,11 +7,12 @@ import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from common.storage import WebFiles, locate, plain_url, without_secrets
+from common.storage import WebFiles, plain_url, without_secrets
 from tests.bulk.helpers import DARK, GREY, LIGHT, Bulk, face, parquet_bytes, read_rows, shards, tar_bytes, write_faces
 
 SECRETS = ("hush-1", "hush-2", "hush-3")
@@ -137,29 +138,26 @@ def test_a_file_that_shows_no_change_is_read_by_every_run(bulk: Bulk, server: st
         assert [row["id"] for row in read_rows(tmp_path / "out")] == [name]
 
 
-def test_a_server_without_ranges_sends_tars_whole(
-    bulk: Bulk, server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("common.storage.objects._BLOCK_BYTES", 5_000)
-    faces = [face(number) for number in range(256)]
-    (tmp_path / "web" / "x.tar").write_bytes(
-        tar_bytes({f"{number:03d}.png": data for number, data in enumerate(faces)})
-    )
+def test_a_server_without_ranges_sends_tars_whole(bulk: Bulk, server: str, tmp_path: Path) -> None:
+    # Files with ranges are read in pieces of 8 MiB.
+    rest = [os.urandom(300_000) for _ in range(40)]
+    members = [(f"{number:03d}.png", face(number)) for number in range(40)]
+    members += [(f"{number:03d}.raw", data) for number, data in enumerate(rest)]
+    (tmp_path / "web" / "x.tar").write_bytes(tar_bytes(sorted(members)))
     ran = bulk(f"{server}/x.tar", tmp_path / "out")
-    assert (ran.summary["images"], ran.summary["errors"]) == (256, 0)
+    assert (ran.summary["images"], ran.summary["errors"]) == (40, 0)
     # Parquet is read from its end.
-    (tmp_path / "web" / "x.parquet").write_bytes(parquet_bytes({"image": [data + os.urandom(100) for data in faces]}))
+    (tmp_path / "web" / "x.parquet").write_bytes(parquet_bytes({"image": rest}))
     assert bulk(f"{server}/x.parquet", tmp_path / "table").status == 4
     assert "range" in read_rows(tmp_path / "table")[0]["detail"]
 
 
 @pytest.mark.parametrize("folder", ["", "live"], ids=["without ranges", "without a size"])
 def test_parquet_on_a_server_without_ranges_is_told_what_to_do(
-    folder: str, bulk: Bulk, server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    folder: str, bulk: Bulk, server: str, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("common.storage.objects._BLOCK_BYTES", 100)
     (tmp_path / "web" / folder).mkdir(exist_ok=True)
-    (tmp_path / "web" / folder / "a.parquet").write_bytes(parquet_bytes({"image": [face(LIGHT)] * 100}))
+    (tmp_path / "web" / folder / "a.parquet").write_bytes(parquet_bytes({"image": [os.urandom(9 * 2**20)]}))
     assert bulk(f"{server}/{folder}/a.parquet", tmp_path / "out").status == 4
     (row,) = read_rows(tmp_path / "out")
     assert (row["error"], row["detail"].partition(": ")[2]) == (
@@ -213,9 +211,13 @@ def test_a_refusal_is_not_a_missing_file(name: str, bulk: Bulk, server: str, tmp
     ],
 )
 def test_a_proxy_is_named_without_its_password_whatever_its_form(proxy: str, shown: str) -> None:
-    store, path = locate("http://faces.test/x.png", {"proxy": proxy})
-    assert isinstance(store, WebFiles)
-    assert store._way(path) == f", through the proxy {shown}"
+    def refuse(*_: object, **__: object) -> None:
+        raise FileNotFoundError("x.png") from ConnectionError("refused")
+
+    store = WebFiles(SimpleNamespace(kwargs={"proxy": proxy}, client_kwargs={}, info=refuse))
+    with pytest.raises(OSError, match="refused") as caught:
+        store.look("http://faces.test/x.png")
+    assert str(caught.value) == f"ConnectionError: refused, through the proxy {shown}"
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])

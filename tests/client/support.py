@@ -11,12 +11,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
+import pytest
 from lensgate_client import AsyncGate, Decision, Gate, Label, Model, Outcome
 
 from service.inference.model_runner import LoadedModel
 from service.runtime import build_runtime
 from service.server import Server
 from service.settings import Settings
+from tests.support.images import flat
 from tests.support.models import brightness_model
 from tests.support.servers import TIMEOUT, FakeScorer, wait_until
 
@@ -262,3 +264,10 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+FILE = b"a file"
+PIXELS = flat(200)
+
+# Both classes share the interpretation of responses.
+of_one_class = pytest.mark.parametrize("script", [Sync], ids=["Gate"], indirect=True)

@@ -12,12 +12,11 @@ from lensgate_client import AsyncGate, Gate, GateError, GateUnreachable, Retries
 from lensgate_client._http.environment import find_certificates, find_proxy
 
 from tests.client.faulty_server import faulty_server, respond_correctly, response
-from tests.client.support import URL, ScriptedGate
+from tests.client.support import FILE, URL, ScriptedGate
 from tests.client.test_faulty_servers import plain
 from tests.service.access.certificates import make_certificate
 from tests.support.servers import running_service
 
-FILE = b"a file"
 UNUSED = "http://127.0.0.1:9"
 """The port of the discard service, which is not offered."""
 

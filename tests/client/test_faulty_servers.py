@@ -30,11 +30,8 @@ from lensgate_client import (
 )
 
 from tests.client.faulty_server import RESET, ReceivedRequest, Responder, faulty_server, respond_correctly, response
-from tests.client.support import NO_TLS, Make
-from tests.support.images import flat
+from tests.client.support import FILE, NO_TLS, PIXELS, Make
 
-FILE = b"a file"
-PIXELS = flat(200)
 ONCE = Retries(ratio=0.0, minimum=0.0)
 SECONDS = 0.5
 TOO_LONG = 5.0

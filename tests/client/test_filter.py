@@ -34,38 +34,42 @@ GLASSES, BARE, UNCERTAIN = flat(250), flat(5), flat(128)
 """The fake model returns the brightness as the probability."""
 
 
-class Blocking:
-    """Runs a `GateFilter`."""
+class Runner:
+    """Runs a filter of a gate."""
+
+    kinds: tuple[Any, Any, Any]
 
     def __init__(self, url: str, *, gate: dict[str, Any] | None = None, **options: Any) -> None:
-        self._gate = Gate(url, **{"transport": httpx.HTTPTransport(verify=NO_TLS), **(gate or {})})
-        self._filter = GateFilter(self._gate, **options)
+        gate_kind, filter_kind, transport = self.kinds
+        self._gate = gate_kind(url, **{"transport": transport(verify=NO_TLS), **(gate or {})})
+        self._filter = filter_kind(self._gate, **options)
 
     @property
     def stats(self) -> FilterStats:
-        return self._filter.stats
+        found: FilterStats = self._filter.stats
+        return found
 
     def take(self, *arguments: Any, **options: Any) -> list[Any]:
         return self.run("take", *arguments, **options)
+
+    def run(self, method: str, *arguments: Any, **options: Any) -> list[Any]:
+        raise NotImplementedError
+
+
+class Blocking(Runner):
+    """Runs a `GateFilter`."""
+
+    kinds = (Gate, GateFilter, httpx.HTTPTransport)
 
     def run(self, method: str, *arguments: Any, **options: Any) -> list[Any]:
         with self._gate:
             return list(getattr(self._filter, method)(*arguments, **options))
 
 
-class OnLoop:
+class OnLoop(Runner):
     """Runs an `AsyncGateFilter` on an event loop."""
 
-    def __init__(self, url: str, *, gate: dict[str, Any] | None = None, **options: Any) -> None:
-        self._gate = AsyncGate(url, **{"transport": httpx.AsyncHTTPTransport(verify=NO_TLS), **(gate or {})})
-        self._filter = AsyncGateFilter(self._gate, **options)
-
-    @property
-    def stats(self) -> FilterStats:
-        return self._filter.stats
-
-    def take(self, *arguments: Any, **options: Any) -> list[Any]:
-        return self.run("take", *arguments, **options)
+    kinds = (AsyncGate, AsyncGateFilter, httpx.AsyncHTTPTransport)
 
     def run(self, method: str, *arguments: Any, **options: Any) -> list[Any]:
         async def run() -> list[Any]:

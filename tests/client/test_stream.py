@@ -12,14 +12,21 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from lensgate_client import Ask, AsyncGate, Decision, Gate, GateError, ImageFailed, ServiceFault, Unauthorized
+from lensgate_client import (
+    Ask,
+    AsyncGate,
+    DeadlineExceeded,
+    Decision,
+    Gate,
+    GateError,
+    ImageFailed,
+    ServiceFault,
+    Unauthorized,
+)
 from PIL import Image
 
-from tests.client.support import URL, Make, ScriptedGate, accepted, accepted_tensor, problem, read_head
-from tests.support.images import encode, flat
-
-FILE = b"a file"
-PIXELS = flat(200)
+from tests.client.support import FILE, PIXELS, URL, Make, ScriptedGate, accepted, accepted_tensor, problem, read_head
+from tests.support.images import encode
 
 
 def counts(scripted: ScriptedGate) -> list[int]:
@@ -403,7 +410,7 @@ def test_asynchronous_call_ends_at_the_deadline() -> None:
             raise AssertionError("the request did not end")
 
         async with AsyncGate(URL, transport=httpx.MockTransport(answer), timeout=0.05) as gate:
-            with pytest.raises(Exception, match="did not respond in time"):
+            with pytest.raises(DeadlineExceeded, match="did not respond in time"):
                 await gate.decide(FILE)
 
     asyncio.run(run())

@@ -8,15 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from bulk.job import Columns
-from bulk.sources import members
-from bulk.sources.shards import read_tar
-from bulk.work_unit import WorkUnit
-from common.storage import StoredFile, locate
 from common.tar import MAX_NAME_BYTES, MAX_ZERO_BYTES, End, Member, TarReader
 from common.tar_extended import MAX_EXTENDED_BYTES, MAX_EXTENDED_HEADERS
 from common.tar_headers import TarError
 from common.webdataset import ShardReader
+from tests.bulk.helpers import samples_of
 from tests.common.tars import PNG, Format, extended, header, member, old_sparse, pax_sparse, record, signed
 
 LIMIT = 2**24
@@ -69,7 +65,7 @@ def test_memory_is_flat_over_empty_members() -> None:
     reader = ShardReader(LIMIT)
     tracemalloc.start()
     try:
-        for _ in range(30):
+        for _ in range(10):
             assert sum(1 for _ in reader.feed(block)) == 2_000
         peak = tracemalloc.get_traced_memory()[1]
     finally:
@@ -173,12 +169,8 @@ def test_old_gnu_dumps_have_times_in_the_place_of_a_name_prefix() -> None:
 
 
 def rows(data: bytes, folder: Path, *, whole: bool = False) -> list[tuple[str, str]]:
-    (folder / "x.tar").write_bytes(data)
-    store, path = locate(str(folder / "x.tar"), {})
-    files = (StoredFile(path, len(data), ""),)
-    unit = WorkUnit(kind="webdataset", source=str(folder), root=str(folder), slot="x", files=files)
     found = []
-    for sample in read_tar(unit, store, Columns(), whole=whole):
+    for sample in samples_of(folder, data, max_members=10, whole=whole):
         try:
             found.append((sample.id, f"{len(sample.fetch())} bytes"))
         except Exception as error:
@@ -186,8 +178,7 @@ def rows(data: bytes, folder: Path, *, whole: bool = False) -> list[tuple[str, s
     return found
 
 
-def test_an_endless_sample_is_judged_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(members, "_MAX_MEMBERS", 10)
+def test_an_endless_sample_is_judged_in_pieces(tmp_path: Path) -> None:
     names = [f"frame.{number:04d}.png" for number in range(25)]
     data = b"".join(member(name, PNG) for name in names) + bytes(1024)
     assert rows(data, tmp_path) == [(name, "8 bytes") for name in names]
@@ -196,8 +187,7 @@ def test_an_endless_sample_is_judged_in_pieces(tmp_path: Path, monkeypatch: pyte
     assert all("too much for --keep" in text for _, text in kept)
 
 
-def test_a_long_sample_without_an_image_is_one_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(members, "_MAX_MEMBERS", 10)
+def test_a_long_sample_without_an_image_is_one_row(tmp_path: Path) -> None:
     data = b"".join(member(f"a.{number}.txt", b"") for number in range(30)) + bytes(1024)
     ((name, text),) = rows(data, tmp_path)
     assert name == "a"

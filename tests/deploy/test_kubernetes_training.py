@@ -58,7 +58,7 @@ def environment(name: str, index: int = 0) -> dict[str, str]:
 
 def parsed(arguments: list[str]) -> argparse.Namespace:
     """The command's own options."""
-    return cli._parse(arguments)
+    return cli.parse(arguments)
 
 
 def blocks(language: str = "") -> list[str]:

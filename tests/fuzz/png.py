@@ -59,14 +59,14 @@ def by_pillow(data: bytes) -> Pixels | None:
 
 def check(data: bytes) -> None:
     """Raise AssertionError, or another exception, if the two disagree without an exemption below."""
-    chunks = _chunks(data) if data.startswith(PNG_SIGNATURE) else _recipe(data)
+    chunks = _chunks(data) if data.startswith(PNG_SIGNATURE) else recipe_of(data)
     header = _IHDR.unpack(chunks[0][1]) if chunks and chunks[0][0] == b"IHDR" and len(chunks[0][1]) == 13 else None
     if header is None or header[0] != header[1] or not 1 <= header[0] <= EDGE:
         by_gate(data, (1,))
         return
-    by_gate(_file(chunks), (1,))
+    by_gate(file_of(chunks), (1,))
     pictured = [chunk for chunk in chunks if chunk[0] in _PIXELS]
-    _compare(_file(pictured), pictured, header[0])
+    _compare(file_of(pictured), pictured, header[0])
 
 
 def _compare(file: bytes, chunks: Chunks, edge: int) -> None:
@@ -167,11 +167,11 @@ def _chunks(data: bytes) -> Chunks:
     return found
 
 
-def _file(chunks: Chunks) -> bytes:
+def file_of(chunks: Chunks) -> bytes:
     return PNG_SIGNATURE + b"".join(png_chunk(kind, body) for kind, body in chunks)
 
 
-def _recipe(data: bytes) -> Chunks:
+def recipe_of(data: bytes) -> Chunks:
     """Build a file from the header, tables and scan lines in the input."""
     if len(data) < 8:
         return []

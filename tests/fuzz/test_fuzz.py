@@ -28,7 +28,7 @@ def test_corpus_passes_every_check(name: str) -> None:
 
 
 def test_most_recipes_of_pngs_are_read_by_both() -> None:
-    recipes = [png._file(png._recipe(data)) for data in INPUTS["png"] if not data.startswith(b"\x89PNG") and data]
+    recipes = [png.file_of(png.recipe_of(data)) for data in INPUTS["png"] if not data.startswith(b"\x89PNG") and data]
     assert sum(png.by_pillow(file) is not None for file in recipes) > len(recipes) // 3
 
 

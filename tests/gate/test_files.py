@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from gate import files
 from gate.files import (
     atomic_file,
     atomic_files,
@@ -87,14 +86,14 @@ def test_marker_is_removed_on_disk_before_the_first_file_is_replaced(
 ) -> None:
     paths = [tmp_path / "network.keras", tmp_path / "run.json"]
     write(paths, "first")
-    flush, kept = files._flush, []
+    flush, kept = os.fsync, []
 
-    def record(path: Path) -> None:
-        flush(path)
-        if path == tmp_path:
+    def record(handle: int) -> None:
+        flush(handle)
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
             kept.append([one.read_text() if one.exists() else None for one in paths])
 
-    monkeypatch.setattr(files, "_flush", record)
+    monkeypatch.setattr(os, "fsync", record)
     write(paths, "second")
     assert kept == [["first", None], ["second", None], ["second", "second"]]
 

@@ -2,11 +2,11 @@ import hashlib
 import importlib.metadata
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 
 from gate import Model, ModelError, ScoringError
@@ -41,16 +41,16 @@ def test_a_large_batch_runs_in_parts_with_the_same_scores_as_single_images() -> 
         np.testing.assert_allclose(found, np.concatenate([answers[name] for answers in alone]), rtol=1e-6)
 
 
-def test_fixed_batch_sizes_are_filled_up_and_cut_back() -> None:
+def test_fixed_batch_sizes_are_filled_up_and_cut_back(monkeypatch: pytest.MonkeyPatch) -> None:
     scorer = Scorer(brightness_model(), device="cpu")
     ran: list[int] = []
-    run = scorer._session.run
+    run = onnxruntime.InferenceSession.run
 
-    def spy(outputs: list[str], inputs: dict[str, Any], _: object) -> Any:
+    def spy(session: Any, outputs: list[str], inputs: dict[str, Any], options: object) -> Any:
         ran.append(len(inputs["image"]))
-        return run(outputs, inputs)
+        return run(session, outputs, inputs, options)
 
-    scorer._session = SimpleNamespace(run=spy)
+    monkeypatch.setattr(onnxruntime.InferenceSession, "run", spy)
     scorer.fix_batch_sizes(6)
     assert ran == [1, 2, 4, 8]
     scores = scorer.score(np.stack([flat(value, 32) for value in (0, 51, 102)]))

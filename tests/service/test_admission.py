@@ -90,7 +90,7 @@ def test_a_wait_beyond_the_deadline_is_refused_with_the_time_to_come_back() -> N
     with pytest.raises(Overloaded) as refused:
         admission.admit(1, 2.9)
     assert (refused.value.reason, refused.value.headers) == ("deadline", {"Retry-After": "3"})
-    admission.admit(1, 3.0)
+    admission.admit(1, 2.95)
 
 
 def test_the_time_an_image_takes_is_a_running_mean() -> None:

@@ -409,18 +409,19 @@ def test_a_thread_leaves_a_share_of_the_queue_to_the_others() -> None:
 
 
 def test_a_thread_that_dies_ends_the_others_after_their_runs() -> None:
-    scorer = Entered()
+    scorer, others = Entered(), set(threading.enumerate())
     batcher = Batcher(scorer, Observer(), max_batch_size=1, threads=2)
     outcomes: list[Future[Scored | Exception]] = [Future() for _ in range(3)]
     batcher.start()
     for number, future in enumerate(outcomes):
         batcher.submit(flat(51, 8)[None], future.set_result)
         wait_until(partial(scorer.has_begun, min(number + 1, 2)))
+    assert len(set(threading.enumerate()) - others) == 2
     faults = iter([SystemExit("killed")])
     scorer.fault = lambda _: next(faults, None)
     scorer.go.set()
     assert not wait(outcomes, TIMEOUT).not_done
     assert sorted(isinstance(each.result(), NotReady) for each in outcomes[:2]) == [False, True]
-    wait_until(lambda: not any(thread.is_alive() for thread in batcher._threads))
+    wait_until(lambda: set(threading.enumerate()) <= others)
     with pytest.raises(NotReady):
         batcher.submit(flat(51, 8)[None], outcomes[0].set_result)

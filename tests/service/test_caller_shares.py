@@ -6,6 +6,7 @@ import math
 import re
 import socket
 import time
+import weakref
 from contextlib import ExitStack
 from functools import partial
 
@@ -80,10 +81,16 @@ def test_caller_with_its_share_of_streams_is_refused_and_others_are_not() -> Non
 
 
 def test_released_shares_are_removed() -> None:
-    shares = Shares(0.5, {"images": 10})
-    assert shares.take("a", "images", 5)
+    class Caller(str):
+        """A name that tells whether it is still held."""
+
+    shares, caller = Shares(0.5, {"images": 10}), Caller("a")
+    held = weakref.ref(caller)
+    assert shares.take(caller, "images", 5)
+    del caller
+    assert held() is not None
     shares.give_back("a", "images", 5)
-    assert not shares._held
+    assert held() is None
 
 
 def scope_of(client: tuple[str, int] | None, principal: Principal | None = None) -> Scope:

@@ -20,6 +20,7 @@ from gate.model_store import MAX_GRAPH_BYTES
 from gate.scorer import Scorer
 from gate.time_limit import TimeLimit
 from service.inference import model_loading as loading
+from service.inference import model_reload
 from service.inference.model_loading import load_model, load_within
 from service.inference.model_reload import read_state
 from service.inference.model_runner import LoadedModel
@@ -90,7 +91,7 @@ def test_a_limit_ends_with_the_loading() -> None:
 
 
 def test_hanging_load_at_start_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loading, "_GRACE", 0.0)
+    monkeypatch.setattr(loading, "longest_load", lambda settings: settings.model_load_seconds)
     with pytest.raises(ModelError, match="look at its disk"):
         load_within(threading.Event().wait, Settings(model_load_seconds=0.05))
 
@@ -150,7 +151,7 @@ def test_hanging_reload_fails_in_time_and_does_not_delay_shutdown(
             write_model(tmp_path, brightness_model("2"))
             await asyncio.sleep(0.05)
 
-    monkeypatch.setattr(loading, "_GRACE", 0.0)
+    monkeypatch.setattr(model_reload, "longest_load", lambda settings: settings.model_load_seconds)
     swapping = Swapping(tmp_path, 0.2)
     asyncio.run(asyncio.wait_for(scenario(), TIMEOUT))
     assert swapping.served == "1"

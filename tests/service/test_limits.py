@@ -4,10 +4,11 @@ import re
 import resource
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
+from service.api.health import make_probe_server
 from tests.support.attacks import Outcome, send
 from tests.support.servers import Running, running_service, wait_until
 
@@ -26,8 +27,8 @@ def service() -> Iterator[Running]:
         yield running
 
 
-def paths(app: object) -> set[str]:
-    routes = cast("Any", app)._methods.paths
+def paths(app: Any) -> set[str]:
+    routes = app.methods.paths
     known = {re.sub(r"{(\w+)}", lambda part: PARTS.get(part[1], "x"), path) for path in routes}
     assert known
     return {*known, *UNKNOWN}
@@ -35,8 +36,10 @@ def paths(app: object) -> set[str]:
 
 def targets(service: Running) -> list[tuple[str, str, str]]:
     """The address, the method and the path of every request that there is."""
-    server = cast("Any", service.server)
-    ports = ((service.url, server.config.app), (server.metrics_url, server._probes.config.app))
+    probes = make_probe_server(service.runtime)
+    assert probes is not None
+    assert service.server.metrics_url is not None
+    ports = ((service.url, service.server.config.app), (service.server.metrics_url, probes.config.app))
     return [(url, method, path) for url, app in ports for path in sorted(paths(app)) for method in METHODS]
 
 

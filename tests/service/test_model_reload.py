@@ -46,12 +46,14 @@ class Watched:
         self.store = ModelStore(root)
         self.settings = Settings.model_validate({"models": root, "model_poll_seconds": 0.005, **settings})
         self.loads = 0
+        self.at_load: Callable[[], object] = bool
         seen = read_state(self.store)
         self.runtime = build_runtime(self.settings, load_model(self.store, self.settings))
         self.watch = watch_model(self.runtime, self.store, load=self.load, seen=seen)
 
     def load(self) -> LoadedModel:
         self.loads += 1
+        self.at_load()
         return load_model(self.store, self.settings)
 
     def look(self) -> str:
@@ -262,14 +264,8 @@ def test_draining_service_does_not_swap_versions(watched: Watched) -> None:
     assert watched.loads == 0
 
 
-def test_a_version_that_was_loaded_while_the_service_began_to_drain_is_not_served(
-    watched: Watched, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def load(store: ModelStore, settings: Settings) -> LoadedModel:
-        watched.runtime.drain()
-        return load_model(store, settings)
-
-    monkeypatch.setattr(watched.watch, "_load", partial(load, watched.store, watched.settings))
+def test_a_version_that_was_loaded_while_the_service_began_to_drain_is_not_served(watched: Watched) -> None:
+    watched.at_load = watched.runtime.drain
     watched.add(brightness_model("2"))
     assert watched.look() == "1"
 

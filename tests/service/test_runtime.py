@@ -1,10 +1,10 @@
 """The parts of a service: built without a thread, started and closed together, and free of HTTP inside."""
 
-import argparse
 import ast
 import asyncio
 import gc
 import threading
+from argparse import Namespace
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,7 +14,8 @@ import pytest
 
 from gate.pixels import Pixels
 from gate.scorer import CPU, CUDA
-from service import cli, demo, server
+from lensgate.cli import parse
+from service import demo, server
 from service.inference.model_runner import LoadedModel
 from service.process import signals
 from service.runtime import build_runtime
@@ -119,10 +120,14 @@ def test_a_failed_run_drops_the_queued_rest_of_its_request() -> None:
     assert service.scorer.batches == [1, 1, 1]  # The failed image twice, and the one that the model had begun.
 
 
+def serve(options: Namespace) -> None:
+    options.run(options)
+
+
 @pytest.mark.parametrize(
     "start",
     [
-        lambda folder: cli._serve(argparse.Namespace(port="0", workers="1")),  # noqa: ARG005
+        lambda _: serve(parse(["serve", "--port", "0", "--workers", "1"])),
         lambda folder: demo.main(folder, {}),
     ],
     ids=["serve", "make run"],

@@ -43,7 +43,7 @@ class Kept:
     """A shadow by itself, and the counts it made."""
 
     def __init__(self, scorer: FakeScorer, *, max_images: int = 256, **card: Any) -> None:
-        self.registry = CollectorRegistry()
+        self.registry, self.scorer = CollectorRegistry(), scorer
         loaded = LoadedModel(brightness_model("2", **card).card, scorer, "fake")
         settings = Settings(max_batch_size=4)
         self.shadow = Shadow(loaded, settings, metrics=ShadowMetrics(self.registry), max_images=max_images)
@@ -125,8 +125,7 @@ def test_images_beyond_the_limit_are_dropped(held: Kept) -> None:
     for _ in range(9):
         held.follow(dim(1))
     assert (held.shadow.held, held.images) == (6, (0, 3, 0))
-    scorer = held.shadow._runner.batcher._scorer
-    assert isinstance(scorer, FakeScorer)
+    scorer = held.scorer
     scorer.go.set()
     wait_until(lambda: held.images == (6, 3, 0))
     assert held.shadow.held == 0
@@ -147,8 +146,7 @@ def test_large_tensor_is_scored_up_to_the_limit(held: Kept) -> None:
 def test_closing_drops_the_queue(held: Kept) -> None:
     held.follow(dim(4), 4)
     held.follow(dim(1))
-    scorer = held.shadow._runner.batcher._scorer
-    assert isinstance(scorer, FakeScorer)
+    scorer = held.scorer
     assert scorer.entered.wait(60)
     closing = threading.Thread(target=held.shadow.close)
     closing.start()

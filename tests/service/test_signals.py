@@ -7,7 +7,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import pytest
 
 from service.process.signals import ENDING, IGNORED, held_back
 from tests.service.access.keys import bearer, write_tokens
+from tests.support.callers import four_callers
 from tests.support.images import encode, flat
 from tests.support.models import brightness_model, write_model
 from tests.support.servers import TIMEOUT, Process, running_process, wait_until
@@ -33,22 +33,14 @@ def environment(tmp_path: Path) -> dict[str, str]:
 @contextmanager
 def load_on(process: Process, found: list[int]) -> Iterator[None]:
     """Four callers, each with a connection of its own, that ask until the block ends; `found` is given every status."""
-    done = threading.Event()
 
-    def ask() -> None:
+    def ask(done: threading.Event) -> None:
         with httpx.Client(base_url=process.url, timeout=TIMEOUT, trust_env=False) as client:
             while not done.is_set():
                 found.append(client.post("/v1/decisions", content=WHITE).status_code)
 
-    with ThreadPoolExecutor(4) as pool:
-        asked = [pool.submit(ask) for _ in range(4)]
-        wait_until(lambda: len(found) > 8)
-        try:
-            yield
-        finally:
-            done.set()
-        for each in asked:
-            each.result(TIMEOUT)
+    with four_callers(ask, found):
+        yield
 
 
 @pytest.mark.parametrize("sent", [signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2])

@@ -12,11 +12,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
+from urllib.parse import quote
 
 import httpx
 import pytest
 
 from service.process.standard_streams import MAX_BYTES, Sink, open_sink
+from tests.support.attacks import connected
 from tests.support.models import brightness_model, write_model
 from tests.support.servers import TIMEOUT, read_metric, wait_until
 
@@ -219,6 +221,17 @@ def stalled_service(folder: Path) -> Iterator[tuple["subprocess.Popen[bytes]", i
         os.close(reading)
 
 
+def ask_for_long_paths(url: str, *, times: int) -> None:
+    """Send requests without waiting for the answer to each."""
+    request = f"GET {quote(LONG)} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode()
+    with connected(url) as connection:
+        for start in range(0, times, 50):
+            connection.sendall(request * 50)
+            answers = b""
+            while answers.count(b"HTTP/1.1 404 ") < 50:
+                answers += connection.recv(65536) or pytest.fail(f"the connection ended after {start} requests")
+
+
 def test_a_service_goes_on_while_nobody_reads_its_log_says_so_and_ends(tmp_path: Path) -> None:
     with (
         stalled_service(tmp_path) as (process, reading, url),
@@ -226,15 +239,13 @@ def test_a_service_goes_on_while_nobody_reads_its_log_says_so_and_ends(tmp_path:
     ):
         assert read_metric(client, "lensgate_log_lines_dropped_total") == 0
         # 65,536 bytes fit the pipe, and 1 MiB waits: the line of such a path has more than 1 kB.
-        for _ in range(2**20 // 1000 + 100):
-            assert client.get(LONG).status_code == 404
+        ask_for_long_paths(url, times=2**20 // 1000 + 100)
         assert read_metric(client, "lensgate_log_lines_dropped_total") > 0
         found = b""
         while b"lines were dropped" not in found:
             assert select.select([reading], [], [], TIMEOUT)[0]
             found = found[-4096:] + os.read(reading, 65536)
-        for _ in range(100):
-            client.get(LONG)
+        ask_for_long_paths(url, times=100)
         process.terminate()
         assert process.wait(TIMEOUT) == 0
 

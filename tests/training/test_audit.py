@@ -5,6 +5,7 @@ import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -193,12 +194,15 @@ def test_a_network_learns_both_labels_however_many_are_doubted(
     """Without an image to learn from, its training would wait for a batch without end."""
     learned: list[int] = []
 
-    def score(train: Records, held_out: Records, *_: object, **__: object) -> np.ndarray:
-        learned.append(len(train))
-        return np.where(held_out.labels == 1, -1e3, 1e3)
+    def train(images: Records, *_: object, state: Path, **__: object) -> SimpleNamespace:
+        learned.append(len(images))
+        state.parent.mkdir(parents=True, exist_ok=True)
+        state.touch()
+        return SimpleNamespace(network=None)
 
-    monkeypatch.setattr(audit_module, "_out_of_fold_logits", score)
-    monkeypatch.setattr(audit_module, "_doubted", lambda *_: np.ones(len(records), bool))
+    monkeypatch.setattr(audit_module, "train_network", train)
+    monkeypatch.setattr(audit_module, "predict_logits", lambda _, images: np.zeros(len(images)))
+    monkeypatch.setattr(audit_module, "find_label_issues", lambda *_, **__: np.ones(len(records), bool))
     audit(records, tmp_path, folds=2, seed=0)
     assert learned[2:] == learned[:2]
     assert min(learned) > 0

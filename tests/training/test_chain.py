@@ -5,6 +5,7 @@ from pathlib import Path
 
 import keras
 import numpy as np
+import onnxruntime
 import pytest
 from scipy.special import expit
 
@@ -197,7 +198,7 @@ def test_exported_graph_is_accurate_and_equals_the_network(models: Path, run: Pa
 
 
 def test_a_pixel_value_is_normalised_inside_the_graph(models: Path) -> None:
-    (image,) = Scorer(ModelStore(models).load())._session.get_inputs()
+    (image,) = onnxruntime.InferenceSession(ModelStore(models).load().graph).get_inputs()
     assert (image.name, image.type, image.shape[1:]) == ("image", "tensor(uint8)", [SIZE, SIZE, 3])
     assert not isinstance(image.shape[0], int)
 

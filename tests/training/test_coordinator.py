@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import grpc
@@ -361,11 +362,11 @@ def test_chief_and_worker_speak_over_the_network(tmp_path: Path, monkeypatch: py
 
 @pytest.fixture
 def client(address: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., ChiefClient]:
-    """Connect a worker to a chief with scripted answers: error codes or return values."""
+    """Connect a worker to a chief with scripted answers, error codes or return values, or with a function."""
     del address
     monkeypatch.setattr(module, "POLL", 0)
 
-    def connected(*answers: Any) -> ChiefClient:
+    def connected(*answers: Any, function: Callable[..., Any] | None = None) -> ChiefClient:
         given = iter(answers)
 
         def answer(*_: object, **__: object) -> Any:
@@ -374,9 +375,9 @@ def client(address: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ca
                 raise RefusedError(found, "unknown trial 0")
             return found
 
-        found = ChiefClient(an_oracle(tmp_path))
-        found._direct.GetTrial = answer
-        return found
+        stub = SimpleNamespace(GetTrial=function or answer)
+        monkeypatch.setattr("training.search.coordinator.rpc.OracleStub", lambda _: stub)
+        return ChiefClient(an_oracle(tmp_path))
 
     return connected
 
@@ -414,7 +415,6 @@ def test_a_trial_that_is_run_is_heard_of_though_an_answer_fails(
 ) -> None:
     monkeypatch.setattr(module, "BEAT", 0.001)
     answered = iter([grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.NOT_FOUND, an_answer()])
-    worker = client()
     heard = threading.Event()
 
     def answer(request: Any, *, timeout: float) -> None:
@@ -424,6 +424,5 @@ def test_a_trial_that_is_run_is_heard_of_though_an_answer_fails(
             raise RefusedError(found)
         heard.set()
 
-    worker._direct.GetTrial = answer
-    with worker.beating("0"):
+    with client(function=answer).beating("0"):
         assert heard.wait(300)

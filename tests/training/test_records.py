@@ -16,6 +16,7 @@ from gate import read_pixels, read_pixels_at
 from gate.files import write_atomically
 from lensgate.cli import main
 from tests.support.datasets import barred, half, write_dataset
+from tests.support.decodes import decoded
 from tests.support.images import encode, portrait
 from training.data import shards
 from training.data.dataset import Split, read_dataset
@@ -29,19 +30,6 @@ IMAGES = "faces-spring-2020/faces-spring-2020"
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     return write_dataset(tmp_path / "bars", half(120))
-
-
-def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Collect the names of all images decoded from now on."""
-    seen: list[str] = []
-    real = shards._decode
-
-    def decode(item: shards.SourceImage, sizes: list[int]) -> object:
-        seen.append(item.example.name)
-        return real(item, sizes)
-
-    monkeypatch.setattr(shards, "_decode", decode)
-    return seen
 
 
 def test_one_decode_serves_several_sizes_with_the_gates_own_pixels(folder: Path, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from common.errors import StorageError
 from common.storage import LOCK, AnyPath, StoragePath, sizes_of, write_atomically
 from lensgate.cli import main
 from tests.support.datasets import barred, half, write_dataset
+from tests.support.decodes import decoded
 from tests.support.images import encode
 from training.data import records as records_module
 from training.data import shards
@@ -44,18 +45,6 @@ def folder(faces: Path, tmp_path: Path) -> Path:
 
 def prepare(folder: Path, out: AnyPath, *, seed: int = 0) -> Manifest:
     return write_records([read_dataset(folder)], out, sizes=[32], seed=seed)
-
-
-def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Collect the names of all images decoded from now on."""
-    seen, real = list[str](), shards._decode
-
-    def decode(item: shards.SourceImage, sizes: list[int]) -> object:
-        seen.append(item.example.name)
-        return real(item, sizes)
-
-    monkeypatch.setattr(shards, "_decode", decode)
-    return seen
 
 
 def fetched(monkeypatch: pytest.MonkeyPatch) -> list[str]:

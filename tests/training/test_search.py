@@ -23,12 +23,10 @@ from bench.serving.processes import free_port
 from common.storage import AnyPath
 from lensgate.cli import main
 from tests.support.datasets import half, write_dataset
-from training.cli.search import _print_study
 from training.data.dataset import Split, read_dataset
 from training.data.records import (
     MANIFEST_FILE,
     TABLE_FILE,
-    Manifest,
     load_parts,
     load_records,
     read_rows,
@@ -192,11 +190,17 @@ def test_counts_in_a_table_keep_their_digits(tmp_path: Path) -> None:
 
 
 def test_a_study_with_one_seed_says_that_it_tested_nothing(
-    undisturbed: Path, capsys: pytest.CaptureFixture[str]
+    undisturbed: Path,
+    command: list[str],
+    tmp_path: Path,
+    *,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     found = StudyResult.model_validate_json((undisturbed / "study.json").read_text())
     alone = found.model_copy(update={"summaries": tuple(one.model_copy(update={"runs": 1}) for one in found.summaries)})
-    _print_study(alone)
+    monkeypatch.setattr(study, "run_study", lambda *_, **__: alone)
+    assert main([*command, "--seeds", "1", "--out", str(tmp_path)]) == 0
     assert "No difference was tested: that takes --seeds 2 or more." in capsys.readouterr().out
 
 
@@ -371,15 +375,29 @@ def test_hyperband_trains_many_shortly_and_the_best_longer(tmp_path: Path) -> No
     assert [float(trial.values["rate"]) for trial in longest] == [short[0]]
 
 
-def test_the_sources_are_known_without_a_shard(records: Path, tmp_path: Path) -> None:
+def test_the_sources_are_known_without_a_shard(records: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in (MANIFEST_FILE, TABLE_FILE):
         shutil.copy(records / name, tmp_path / name)
-    assert study._presets("sources", tmp_path, Manifest.read(tmp_path), TINY).keys() == {"a", "b"}
+    parts = load_parts(records, Split.TRAIN, Split.VALIDATION, Split.CALIBRATION, size=32)
+    monkeypatch.setattr(study, "load_parts", lambda *_, **__: parts)
+    monkeypatch.setattr(study, "train_and_measure", lambda parts, *, preset, **_: pretended(parts, preset))
+    found = run_study(tmp_path, tmp_path / "out", kind="sources", preset=TINY, seeds=1)
+    assert found is not None
+    assert {run.value for run in found.runs} == {"a", "b"}
 
 
-def test_a_source_that_is_left_out_is_measured_on_and_nowhere_else(records: Path) -> None:
-    splits = load_parts(records, Split.TRAIN, Split.VALIDATION, Split.CALIBRATION, size=32)
-    train, validation, measured = study._parts("sources", *splits, value="a")
+def test_a_source_that_is_left_out_is_measured_on_and_nowhere_else(
+    records: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used = dict[str, study.StudyParts]()
+
+    def measure(parts: study.StudyParts, *, preset: Preset, title: str, **_: object) -> TrialMetrics:
+        used[title] = parts
+        return pretended(parts, preset)
+
+    monkeypatch.setattr(study, "train_and_measure", measure)
+    run_study(records, tmp_path, kind="sources", preset=TINY, seeds=1)
+    train, validation, measured = used["sources a, seed 0"]
     everything = load_records(records, Split.TRAIN, Split.VALIDATION, Split.CALIBRATION, size=32)
     assert sorted(measured.names) == sorted(
         name for name, source in zip(everything.names, everything.sources, strict=True) if source == "a"

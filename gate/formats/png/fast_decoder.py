@@ -40,8 +40,8 @@ def load_library(path: Path) -> _Shrink | None:
     return loaded
 
 
-_shrink = load_library(Path(__file__).with_name("scanlines.so"))
-ACCELERATED = _shrink is not None
+LIBRARY = load_library(Path(__file__).with_name("scanlines.so"))
+ACCELERATED = LIBRARY is not None
 """Whether PNGs take the fast path; the installation compiles it if it finds a C compiler."""
 
 
@@ -55,10 +55,10 @@ def shrink_png(png: ParsedPng, sizes: Sequence[int]) -> list[Pixels] | None:
     Returns:
         uint8 `[size, size, 3]` for each of `sizes`, as stored; None if Pillow has to decode the file.
     """
-    if _shrink is None or not _is_supported(png) or any(png.width % size or png.height % size for size in sizes):
+    if LIBRARY is None or not _is_supported(png) or any(png.width % size or png.height % size for size in sizes):
         return None
     lines = _inflate(png)
-    return None if lines is None else _shrink_all(_shrink, lines, png, sizes)
+    return None if lines is None else _shrink_all(LIBRARY, lines, png, sizes)
 
 
 def _is_supported(png: ParsedPng) -> bool:

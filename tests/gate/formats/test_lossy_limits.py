@@ -5,15 +5,15 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, JpegImagePlugin
+from PIL.JpegImagePlugin import JpegImageFile
 
 from gate import read_pixels
 from gate.errors import CorruptImage, UnsupportedImage
-from gate.formats.jpeg import sampling
-from gate.formats.jpeg.sampling import _open
 from tests.gate.formats import test_jpeg, test_webp
 from tests.gate.leaks import assert_nothing_leaks
 from tests.support.images import Pixels, encode, portrait
@@ -149,13 +149,13 @@ def tiled(data: bytes, edge: int, *, end: bytes = b"") -> bytes:
 
 def test_a_large_picture_of_odd_sampling_is_checked_a_few_times(monkeypatch: pytest.MonkeyPatch) -> None:
     """Five groups of intervals and two masks: with six it was decoded 32 times, which took four seconds."""
-    decodes = []
+    decodes, opened = list[JpegImageFile](), JpegImagePlugin.JpegImageFile
 
-    def counted(jpeg: bytes, scale: int) -> Image.Image:
-        decodes.append(scale)
-        return _open(jpeg, scale)
+    def counted(file: IO[bytes]) -> JpegImageFile:
+        decodes.append(opened(file))
+        return decodes[-1]
 
-    monkeypatch.setattr(sampling, "_open", counted)
+    monkeypatch.setattr(JpegImagePlugin, "JpegImageFile", counted)
     levels = np.random.default_rng(1).integers(125, 131, (8, 24), np.uint8)
     unit = sampled_jpeg([levels] * 3, ((3, 1), (1, 1), (1, 1)))
     assert read_pixels(tiled(unit, 2304), SIZE).shape == (SIZE, SIZE, 3)

@@ -40,7 +40,7 @@ ALL_FILTERS = (4, 4, 4, 4, 0, 1, 2, 3, 4, 4, 4, 4, 3, 1, 4, 2, 2, 2, 2, 2, 1, 1,
 def decoded_by(shrink: Callable[..., int] | None) -> Iterator[None]:
     """`None`: by Pillow, as where the library is missing."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(png, "_shrink", shrink)
+        patch.setattr(png, "LIBRARY", shrink)
         yield
 
 

@@ -28,9 +28,9 @@ def test_the_library_refuses_sizes_that_do_not_fit() -> None:
     changes += [{"width": 2**63}, {"channels": 2}, {"channels": 4}, {"room": 191}, {"height": 2**32, "size": 2**32}]
 
     def called_with(**sizes: int) -> int:
-        assert png._shrink is not None
+        assert png.LIBRARY is not None
         *before, room = sizes.values()
-        return png._shrink(lines.ctypes.data, *before, means.ctypes.data, room)
+        return png.LIBRARY(lines.ctypes.data, *before, means.ctypes.data, room)
 
     assert called_with(**sound) == 0
     assert {called_with(**sound | change) for change in changes} == {2}

@@ -2,12 +2,12 @@
 
 import socket
 from collections.abc import Iterator
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
 from service.errors import SettingsError
-from service.http import ports
 from service.http.ports import check_ports
 from service.settings import Settings
 from tests.support.servers import running_service
@@ -61,7 +61,13 @@ def test_all_addresses_are_those_of_both_families() -> None:
 
 def test_the_port_of_the_metrics_has_all_addresses_of_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
     addresses = ("127.0.0.1", "127.0.0.2")
-    monkeypatch.setattr(ports, "_addresses", lambda _, port: [(socket.AF_INET, (each, port)) for each in addresses])
+    find = socket.getaddrinfo
+
+    def found(host: Any, port: Any, *given: Any, **named: Any) -> list[Any]:
+        hosts = addresses if host == "localhost" else (host,)
+        return [each for one in hosts for each in find(one, port, *given, **named)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", found)
     with running_service(host="localhost", metrics_port=0) as service:
         port = urlsplit(service.server.metrics_url or "").port
         for address in addresses:

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from service.access import shared_buckets
 from service.access.shared_buckets import SharedBuckets, make_memory
 
 
@@ -38,16 +37,13 @@ def test_a_lower_capacity_applies_at_once(memory: int) -> None:
     assert buckets.take("a", rate=2.0, capacity=1.0, now=0.0) == 0.5
 
 
-def test_names_replace_full_buckets_and_no_other(memory: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shared_buckets, "_BUCKETS", 2)
-    buckets = SharedBuckets(memory)
-    for _ in range(3):
-        take(buckets, 0.0, name="spent")
+def test_names_replace_full_buckets_and_no_other() -> None:
+    buckets = SharedBuckets(make_memory(2))
     for number in range(5):
-        assert take(buckets, 10.0 * number, name=f"other {number}") == 0.0
-        for _ in range(3):
-            take(buckets, 10.0 * number, name="spent")
-        assert take(buckets, 10.0 * number, name="spent") == 0.5
+        now = 10.0 * number
+        assert [take(buckets, now, name="spent") for _ in range(4)] == [0.0, 0.0, 0.0, 0.5]
+        assert take(buckets, now, name=f"other {number}") == 0.0
+        assert take(buckets, now, name="spent") == 0.5
 
 
 def test_many_processes_are_granted_what_one_is(memory: int) -> None:

@@ -21,7 +21,7 @@ from service.access.tls import Certificate, load_context
 from service.errors import SettingsError
 from service.inference.model_runner import LoadedModel
 from service.metrics.access import CertificateMetrics
-from service.runtime import build_runtime
+from service.runtime import Runtime, build_runtime
 from service.server import Server
 from service.settings import Settings
 from tests.service.access.certificates import Files, make_certificate
@@ -36,6 +36,7 @@ NOISE = encode(np.random.default_rng(1).integers(0, 256, (700, 700, 3), np.uint8
 @dataclass
 class Secured:
     server: Server
+    runtime: Runtime
     files: Files
     scorer: FakeScorer
     thread: threading.Thread
@@ -64,12 +65,13 @@ def secured(folder: Path, loop: str = "uvloop", **settings: object) -> Iterator[
     files = make_certificate(folder)
     chosen = Settings(port=0, records_url="off", tls_certificate=files.certificate, tls_key=files.key, **settings)
     scorer = FakeScorer()
-    server = Server(chosen, build_runtime(chosen, LoadedModel(brightness_model().card, scorer, "fake")))
+    runtime = build_runtime(chosen, LoadedModel(brightness_model().card, scorer, "fake"))
+    server = Server(chosen, runtime)
     server.config.loop = loop
     thread = threading.Thread(target=server.run)
     thread.start()
     wait_until(lambda: server.started)
-    running = Secured(server, files, scorer, thread)
+    running = Secured(server, runtime, files, scorer, thread)
     try:
         yield running
     finally:
@@ -137,7 +139,7 @@ def test_body_abandoned_in_the_middle_closes_the_connection(tmp_path: Path, loop
 
 def test_disconnected_caller_releases_its_permit(tmp_path: Path, loop: str) -> None:
     with secured(tmp_path, loop) as service:
-        admission = service.server._runtime.admission
+        admission = service.runtime.admission
         for sent in (head(1_000_000) + bytes(300_000), head(len(WHITE)) + WHITE):
             service.scorer.go.clear()
             with service.connected() as connection:

@@ -7,14 +7,15 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import grpc
 import pytest
 
 from service.errors import SettingsError
 from service.grpc_server import stream as stream_module
-from service.grpc_server.calls import _host_of
+from service.grpc_server.calls import Peer
 from service.grpc_server.messages import (
     NOT_SERVING,
     SERVING,
@@ -293,4 +294,5 @@ def test_without_the_extra_the_setting_is_an_error(monkeypatch: pytest.MonkeyPat
     [("ipv4:192.0.2.1:5", "192.0.2.1"), ("ipv6:%5B::1%5D:5", "::1"), ("ipv6:[2001:db8::1]:5", "2001:db8::1"), ("", "")],
 )
 def test_an_address_is_read(peer: str, host: str) -> None:
-    assert _host_of(peer) == host
+    context = SimpleNamespace(time_remaining=lambda: None, peer=lambda: peer)
+    assert Peer(cast("Any", context)).host == host

@@ -6,7 +6,6 @@ import re
 import signal
 import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,6 +19,7 @@ from tritonclient.utils import InferenceServerException
 
 from gate import read_pixels
 from tests.conftest import ROOT
+from tests.support.callers import four_callers
 from tests.support.servers import TIMEOUT, Process, reload_order, running_process, wait_until
 
 OWN_CONNECTION = [("grpc.use_local_subchannel_pool", 1)]
@@ -74,10 +74,9 @@ def lines_of(process: Process, method: str) -> list[dict[str, Any]]:
 @contextmanager
 def load_on(process: Process, found: list[str]) -> Iterator[None]:
     """Four callers, each with connections of its own, that ask until the block ends; `found` is given every status."""
-    done = threading.Event()
     request = tensor("encoded_image", np.array(FILES[:1], object))
 
-    def ask() -> None:
+    def ask(done: threading.Event) -> None:
         while not done.is_set():
             with triton.InferenceServerClient(f"127.0.0.1:{port_of(process)}", channel_args=OWN_CONNECTION) as client:
                 for _ in range(5):
@@ -87,15 +86,8 @@ def load_on(process: Process, found: list[str]) -> Iterator[None]:
                     except InferenceServerException as error:
                         found.append(error.status())
 
-    with ThreadPoolExecutor(4) as pool:
-        asked = [pool.submit(ask) for _ in range(4)]
-        wait_until(lambda: len(found) > 8)
-        try:
-            yield
-        finally:
-            done.set()
-        for each in asked:
-            each.result(TIMEOUT)
+    with four_callers(ask, found):
+        yield
 
 
 def test_a_reload_of_one_worker_after_the_other_loses_no_call_and_every_worker_shows_the_sum(process: Process) -> None:

@@ -93,7 +93,7 @@ def test_a_difference_waits_for_its_decision_for_a_while(store: Store) -> None:
     assert [row[0] for row in recorded(store)] == [record]
     now[0] = PATIENCE_SECONDS + 1
     differences.write(store)
-    assert not differences._waiting
+    assert not differences.is_waiting
 
 
 def test_a_failing_store_keeps_the_differences(store: Store) -> None:

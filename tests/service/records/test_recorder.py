@@ -4,7 +4,7 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from service.records.decision_record import DecisionRecord
 from service.records.differences import Differences
 from service.records.failures import FailureFilters, find_failures
 from service.records.query import find_image, find_one
-from service.records.recorder import Recorder
+from service.records.recorder import RETRY_SECONDS, Recorder
 from service.records.retention import DAY, RetentionClock
 from service.records.store import Store
 from service.records.writer import Limits
@@ -88,6 +88,7 @@ def recording(
     max_rows: int = 1_000,
     max_previews: int = 1_000,
     prune_seconds: float = 60.0,
+    retry_seconds: Sequence[float] = RETRY_SECONDS,
     retention: RetentionClock | None = None,
     differences: Differences | None = None,
 ) -> Iterator[Recorder]:
@@ -99,6 +100,7 @@ def recording(
         max_rows=max_rows,
         max_previews=max_previews,
         prune_seconds=prune_seconds,
+        retry_seconds=retry_seconds,
         retention=retention,
         differences=differences,
     )
@@ -199,11 +201,10 @@ def test_recovered_store_resets_the_failing_gauge_without_a_write(
 
 
 def test_every_cause_of_an_outage_is_logged_once(
-    breakable: Breakable, registry: CollectorRegistry, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    breakable: Breakable, registry: CollectorRegistry, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("service.records.recorder._RETRY_SECONDS", (0.01,))
     breakable.is_away.set()
-    with recording(breakable, registry):
+    with recording(breakable, registry, retry_seconds=(0.01,)):
         for breakable.cause in ("it is being opened", "the disk is full", "it is being opened"):
             breakable.asked.clear()
             wait_until(lambda: f"queued: {breakable.cause}" in caplog.text)

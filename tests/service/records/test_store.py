@@ -53,7 +53,10 @@ def test_a_file_that_was_deleted_is_made_anew(tmp_path: Path) -> None:
     store.close()
 
 
-def test_exhausted_connection_pool_is_reported_as_busy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_exhausted_connection_pool_is_reported_as_busy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
     monkeypatch.setattr(files, "BUSY_SECONDS", 0.05)
     store = Store(f"sqlite:///{tmp_path / 'records.db'}")
     with ExitStack() as stack:
@@ -63,8 +66,8 @@ def test_exhausted_connection_pool_is_reported_as_busy(tmp_path: Path, monkeypat
             except RecordsUnavailable as error:
                 assert error.detail == "the record store is busy, all connections to it are in use: try again"
                 break
-        monkeypatch.setattr(Store, "_make_tables", None)  # It is not opened again.
     assert names(store) == []
+    assert caplog.text.count("records are stored in") == 1  # It is not opened again.
     store.close()
 
 

@@ -1,0 +1,153 @@
+"""Closing a gate object, and using it in another process."""
+
+import copy
+import multiprocessing
+import os
+import pickle
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from lensgate_client import (
+    AsyncGate,
+    Gate,
+    GateError,
+)
+
+from tests.client.faulty_server import ReceivedRequest, faulty_server, respond_correctly
+from tests.client.support import (
+    FILE,
+    PIXELS,
+    URL,
+    Make,
+    ScriptedGate,
+    problem,
+)
+
+
+def test_closed_gate_object_sends_no_request(script: Make) -> None:
+    scripted = ScriptedGate()
+    asking = script(scripted)
+    asking.close_gate()
+    with pytest.raises(GateError, match="closed"):
+        asking.decide(FILE)
+    with pytest.raises(GateError, match="closed"):
+        asking.decide_many([FILE])
+    assert scripted.seen == []
+    asking = script(scripted)
+    asking.decide(PIXELS)
+    asking.close_gate()
+    with pytest.raises(GateError, match="closed"):
+        asking.decide_many(np.stack([PIXELS] * 4))
+    assert len(scripted.seen) == 2
+
+
+def test_close_ends_a_retry_wait() -> None:
+    entered = threading.Event()
+
+    def answer(_: httpx.Request) -> httpx.Response:
+        entered.set()
+        return problem(429, "overloaded", Retry_After="20")
+
+    gate = Gate(URL, transport=httpx.MockTransport(answer))
+    failed: list[GateError] = []
+
+    def call() -> None:
+        try:
+            gate.decide(FILE)
+        except GateError as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=call)
+    thread.start()
+    assert entered.wait(60)
+    gate.close()
+    thread.join(60)
+    assert [error.code for error in failed] == ["closed"]
+
+
+def test_close_waits_for_the_response_to_a_call_of_another_thread() -> None:
+    entered = threading.Event()
+
+    def respond(request: ReceivedRequest) -> Iterator[bytes]:
+        entered.set()
+        time.sleep(0.5)
+        yield from respond_correctly(request)
+
+    with faulty_server(respond) as server, ThreadPoolExecutor(1) as pool:
+        gate = Gate(server.url)
+        decision = pool.submit(gate.decide, FILE)
+        assert entered.wait(60)
+        gate.close()
+        assert decision.done()
+        assert decision.result().accepted
+
+
+def test_close_in_the_middle_of_its_own_thread_s_call_returns() -> None:
+    """As a signal handler does."""
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        gate.close()
+        return scripted(request)
+
+    scripted = ScriptedGate()
+    gate = Gate(URL, transport=httpx.MockTransport(answer))
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(gate.decide, FILE).result(60).accepted
+
+
+def test_two_threads_that_close_in_the_middle_of_their_calls_return() -> None:
+    both = threading.Barrier(2)
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        both.wait(60)
+        gate.close()
+        return scripted(request)
+
+    scripted = ScriptedGate()
+    gate = Gate(URL, transport=httpx.MockTransport(answer))
+    with ThreadPoolExecutor(2) as pool:
+        calls = [pool.submit(gate.decide, FILE) for _ in range(2)]
+        assert [call.result(60).accepted for call in calls] == [True, True]
+
+
+def test_close_in_a_forked_process_waits_for_no_thread_of_its_parent() -> None:
+    entered, left = threading.Event(), threading.Event()
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        entered.set()
+        left.wait(60)
+        return scripted(request)
+
+    scripted = ScriptedGate()
+    gate = Gate(URL, transport=httpx.MockTransport(answer))
+    with ThreadPoolExecutor(1) as pool:
+        call = pool.submit(gate.decide, FILE)
+        assert entered.wait(60)
+        child = multiprocessing.get_context("fork").Process(target=gate.close)
+        child.start()
+        child.join(60)
+        left.set()
+        assert child.exitcode == 0
+        assert call.result(60).accepted
+
+
+def test_gate_object_of_another_process_is_rejected(script: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    asking = script(ScriptedGate())
+    monkeypatch.setattr(os, "getpid", lambda: -1)
+    with pytest.raises(RuntimeError, match="create one in each process"):
+        asking.decide(FILE)
+    with pytest.raises(RuntimeError, match="create one in each process"):
+        asking.decide_many([FILE])
+
+
+@pytest.mark.parametrize("duplicate", [pickle.dumps, copy.copy, copy.deepcopy])
+@pytest.mark.parametrize("kind", [Gate, AsyncGate])
+def test_gate_object_cannot_be_sent_to_another_process(kind: Any, duplicate: Callable[[Any], object]) -> None:
+    with pytest.raises(TypeError, match=f"a {kind.__name__} cannot be copied or pickled: create one in each process"):
+        duplicate([kind(URL)] if duplicate is pickle.dumps else kind(URL))
