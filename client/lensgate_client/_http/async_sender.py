@@ -50,8 +50,9 @@ class AsyncSender:
 
         Raises:
             GateError: the call failed, or the sender is closed.
-            RuntimeError: earlier calls ran on another event loop.
+            RuntimeError: this is a forked process, or earlier calls ran on another event loop.
         """
+        self._fork_guard.check()
         self._check_open()
         self._loop_guard.check()
         try:
@@ -69,7 +70,6 @@ class AsyncSender:
             await self._http.aclose()
 
     async def _send(self, attempt: Attempt) -> AttemptResult:
-        self._fork_guard.check()
         if attempt.delay:
             await self._sleep(attempt.delay)
         self._check_open()
