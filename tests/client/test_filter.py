@@ -221,6 +221,38 @@ def test_samples_may_be_lists_and_objects_with_an_image(make: Make, service: Run
     assert (bare.min(), bright.max()) == (-1.0, 1.0)
 
 
+@pytest.mark.parametrize(
+    ("collate", "refusal"),
+    [
+        (lambda images: {"image": images, "label": [1, 0]}, "a batch of 2 images for one sample, a dict"),
+        (lambda images: (images, [1, 0]), "a batch of 2 images for one sample, a tuple"),
+        (lambda images: [images, [1, 0]], "one image for one sample, a tensor of 2 rows"),
+        (lambda images: np.stack([images] * 3), "a batch of 2 images for one sample, a tensor of 3 rows"),
+    ],
+    ids=["dict", "tuple", "list", "tensor"],
+)
+def test_a_batch_needs_a_row_for_each_image(
+    make: Make, service: Running, collate: Callable[[Pixels], Any], refusal: str
+) -> None:
+    """The members of a tuple that a loader collates are not the samples of its images."""
+    collated = collate(np.stack([GLASSES, BARE]))
+    kept = make(service.url, pixels=lambda sample: sample["image"] if isinstance(sample, dict) else sample[0])
+    with pytest.raises(ValueError, match=f"pixels returned {refusal}: generate a batch"):
+        kept.take([collated])
+
+
+def test_the_samples_of_pixels_may_have_other_shapes(make: Make, service: Running) -> None:
+    latents = np.array([[0.5], [1.0]])
+    kept = make(service.url, pixels=lambda rows: np.stack([flat(250) if row < 1 else BARE for row in rows]))
+    assert [row.tolist() for row in kept.take([latents])] == [[0.5], [1.0]]
+    one = make(service.url, pixels=lambda _: GLASSES)
+    assert [image.shape for image in one.take([np.zeros((1, 4, 8, 8)), np.zeros((4, 8, 8)), np.zeros(())])] == [
+        (1, 4, 8, 8),
+        (4, 8, 8),
+        (),
+    ]
+
+
 def test_sample_may_have_its_own_expected_label(make: Make, service: Running) -> None:
     samples = [(GLASSES, "glasses"), (GLASSES, "no_glasses"), (BARE, "no_glasses"), (BARE, "glasses")]
     kept = make(service.url, pixels=lambda sample: Ask(*sample))
@@ -285,6 +317,32 @@ def test_empty_samples_end_the_filter(make: Make, service: Running) -> None:
     kept = make(service.url)
     with pytest.raises(GaveUp, match="2 of 2 images accepted: the samples ended"):
         kept.take(lambda: next(made), 3)
+
+
+def test_a_function_that_raises_stop_iteration_has_ended(make: Make, service: Running) -> None:
+    assert len(make(service.url).take(iter([GLASSES, UNCERTAIN, BARE]).__next__)) == 2
+    with pytest.raises(GaveUp, match="1 of 1 images accepted: the samples ended before 2 images"):
+        make(service.url).take(iter([GLASSES]).__next__, 2)
+
+    async def images() -> AsyncIterator[Pixels]:
+        yield GLASSES
+
+    assert len(OnLoop(service.url).take(images().__anext__)) == 1
+
+
+def test_a_function_that_makes_the_source_is_told_to_be_called(make: Make, service: Running) -> None:
+    def generate() -> Iterator[Pixels]:
+        yield GLASSES
+
+    with pytest.raises(GaveUp, match=r"not a generator\. Pass it in place of the function that returns it"):
+        make(service.url).take(generate, 1)
+
+
+def test_a_source_that_must_be_awaited_is_told_where(service: Running) -> None:
+    image = asyncio.Future[Pixels](loop=asyncio.new_event_loop())
+    with pytest.raises(GaveUp, match=r"not a Future\. Await it, or use AsyncGateFilter"):
+        Blocking(service.url).take(lambda: image, 1)
+    image.get_loop().close()
 
 
 def test_error_of_generator_or_gate_ends_the_filter(make: Make) -> None:
