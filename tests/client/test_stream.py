@@ -12,7 +12,17 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from lensgate_client import Ask, AsyncGate, Decision, Gate, GateError, ImageFailed, ServiceFault, Unauthorized
+from lensgate_client import (
+    Ask,
+    AsyncGate,
+    DeadlineExceeded,
+    Decision,
+    Gate,
+    GateError,
+    ImageFailed,
+    ServiceFault,
+    Unauthorized,
+)
 from PIL import Image
 
 from tests.client.support import URL, Make, ScriptedGate, accepted, accepted_tensor, problem, read_head
@@ -405,6 +415,48 @@ def test_asynchronous_call_ends_at_the_deadline() -> None:
         async with AsyncGate(URL, transport=httpx.MockTransport(answer), timeout=0.05) as gate:
             with pytest.raises(Exception, match="did not respond in time"):
                 await gate.decide(FILE)
+
+    asyncio.run(run())
+
+
+def test_many_tasks_that_decide_at_once_take_few_connections() -> None:
+    busy, most = 0, 0
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        nonlocal busy, most
+        busy += 1
+        most = max(most, busy)
+        await asyncio.sleep(0.001)
+        busy -= 1
+        return accepted(request)
+
+    async def run() -> None:
+        async with AsyncGate(URL, transport=httpx.MockTransport(answer)) as gate:
+            found = await asyncio.gather(*(gate.decide(FILE, id=f"n{number}") for number in range(200)))
+        assert names(found) == [f"n{number}" for number in range(200)]
+        assert most == 64
+
+    asyncio.run(run())
+
+
+def test_a_task_waits_for_others_until_its_own_deadline() -> None:
+    async def run() -> None:
+        entered, go = asyncio.Semaphore(0), asyncio.Event()
+
+        async def answer(request: httpx.Request) -> httpx.Response:
+            entered.release()
+            await go.wait()
+            return accepted(request)
+
+        async with AsyncGate(URL, transport=httpx.MockTransport(answer)) as gate:
+            calls = [asyncio.create_task(gate.decide(FILE)) for _ in range(64)]
+            for _ in calls:
+                await asyncio.wait_for(entered.acquire(), 60)
+            with pytest.raises(DeadlineExceeded, match="waited for 64 others: decide_many and decide_stream send any"):
+                await gate.decide(FILE, timeout=0.05)
+            go.set()
+            assert all(decision.accepted for decision in await asyncio.gather(*calls))
+            assert (await gate.decide(FILE)).accepted
 
     asyncio.run(run())
 
