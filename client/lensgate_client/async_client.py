@@ -183,18 +183,14 @@ class AsyncGate(OfOneProcess):
         timeout: float | None,
     ) -> AsyncGenerator[Outcome, None]:
         stream = AsyncOutcomeStream(self._calls, partial(self._send, timeout=timeout), ahead=ahead, is_eager=is_eager)
-        return stream.run(self._payloads(images, expected, timeout))
+        return stream.run(
+            aiterate_inputs(images),
+            lambda image: self._payloads_of(to_ask(image, expected), self._calls.deadline(timeout)),
+        )
 
     async def _send(self, payload: Payload, *, timeout: float | None) -> list[Outcome]:
         async with self._in_flight:
             return await self._sender.run(self._calls.decide(payload, self._calls.deadline(timeout)))
-
-    async def _payloads(
-        self, images: ImageInputs | AsyncIterable[ImageInput], expected: Label | None, timeout: float | None
-    ) -> AsyncIterator[Payload | ImageFailed]:
-        async for image in aiterate_inputs(images):
-            async for payload in self._payloads_of(to_ask(image, expected), self._calls.deadline(timeout)):
-                yield payload
 
     async def _payloads_of(self, ask: Ask, deadline: float) -> AsyncIterator[Payload | ImageFailed]:
         try:

@@ -195,16 +195,17 @@ class GateFilter(_Filter[Gate]):
         expected: Label | None,
     ) -> Generator[Regenerated[_Order], None, None]:
         self._gate.check_ready()
-        while not attempts.is_finished:
-            candidates = deque[_Candidate]()
-            inputs = (self._attempt(generate(*attempt), candidates) for attempt in attempts)
-            with closing(self._gate.decide_stream(inputs, expected, ahead=self._ahead)) as outcomes:
-                for outcome in outcomes:
-                    run.count(outcome)
-                    candidate, (order, number) = candidates.popleft(), attempts.judged(accepted=outcome.accepted)
-                    if outcome.accepted or number == attempts.limit:
-                        yield Regenerated(order, candidate.checked_image(), outcome, number)
-                    run.check_limits()
+        with attempts.noted():
+            while not attempts.is_finished:
+                candidates = deque[_Candidate]()
+                inputs = (self._attempt(generate(*attempt), candidates) for attempt in attempts)
+                with closing(self._gate.decide_stream(inputs, expected, ahead=self._ahead)) as outcomes:
+                    for outcome in outcomes:
+                        run.count(outcome)
+                        candidate, (order, number) = candidates.popleft(), attempts.judged(accepted=outcome.accepted)
+                        if outcome.accepted or number == attempts.limit:
+                            yield Regenerated(order, candidate.checked_image(), outcome, number)
+                        run.check_limits()
 
 
 class AsyncGateFilter(_Filter[AsyncGate]):
@@ -268,16 +269,17 @@ class AsyncGateFilter(_Filter[AsyncGate]):
         expected: Label | None,
     ) -> AsyncGenerator[Regenerated[_Order], None]:
         await self._gate.check_ready()
-        while not attempts.is_finished:
-            candidates = deque[_Candidate]()
-            inputs = self._generated(attempts, generate, candidates)
-            async with aclosing(self._gate.decide_stream(inputs, expected, ahead=self._ahead)) as outcomes:
-                async for outcome in outcomes:
-                    run.count(outcome)
-                    candidate, (order, number) = candidates.popleft(), attempts.judged(accepted=outcome.accepted)
-                    if outcome.accepted or number == attempts.limit:
-                        yield Regenerated(order, candidate.checked_image(), outcome, number)
-                    run.check_limits()
+        with attempts.noted():
+            while not attempts.is_finished:
+                candidates = deque[_Candidate]()
+                inputs = self._generated(attempts, generate, candidates)
+                async with aclosing(self._gate.decide_stream(inputs, expected, ahead=self._ahead)) as outcomes:
+                    async for outcome in outcomes:
+                        run.count(outcome)
+                        candidate, (order, number) = candidates.popleft(), attempts.judged(accepted=outcome.accepted)
+                        if outcome.accepted or number == attempts.limit:
+                            yield Regenerated(order, candidate.checked_image(), outcome, number)
+                        run.check_limits()
 
     async def _generated(
         self, attempts: Attempts[_Order], generate: Callable[[_Order, int], Any], candidates: deque[_Candidate]

@@ -176,6 +176,19 @@ def test_regenerating_ends_with_the_limits_of_the_filter_and_with_wrong_argument
         make(service.url).run("regenerate", [1], lambda *_: np.stack([GLASSES, BARE]))
 
 
+def test_an_error_names_the_orders_that_were_begun(make: Make) -> None:
+    """Also those whose rejected image was to be generated again; a stream for each round numbers its images anew."""
+    scripted = ScriptedGate()
+    scripted.decide = lambda _: problem(422, "empty_image")
+    scripted.infer = lambda _: problem(401, "unauthorized")
+    kept = make(URL, gate={"transport": httpx.MockTransport(scripted)}, max_reject_ratio=1.0)
+    with pytest.raises(Unauthorized) as caught:
+        kept.run("regenerate", ["bad", "file"], lambda order, _: b"" if order == "bad" else GLASSES, max_attempts=999)
+    (note,) = caught.value.__notes__
+    head, _, orders = note.partition(": ")[2].partition(": ")
+    assert (head, set(orders.split(", "))) == ("orders that were begun and not finished (2)", {"'bad'", "'file'"})
+
+
 @pytest.mark.parametrize("method", ["take", "sort", "regenerate"])
 def test_a_gate_that_is_down_is_an_error_before_anything_is_generated(make: Make, method: str) -> None:
     made: list[object] = []

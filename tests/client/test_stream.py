@@ -213,10 +213,19 @@ def test_failed_model_request_is_raised_after_earlier_files(script: Make) -> Non
     def answer(request: httpx.Request) -> httpx.Response:
         return problem(401, "unauthorized") if request.url.path == "/v1/model" else scripted(request)
 
-    with pytest.raises(Unauthorized):
-        for outcome in script(answer).stream([FILE, FILE, PIXELS, FILE]):
+    with pytest.raises(Unauthorized) as caught:
+        for outcome in script(answer).stream([FILE, FILE, np.stack([PIXELS] * 5), FILE]):
             taken.append(outcome)
     assert len(taken) == 2
+    assert caught.value.__notes__ == ["lensgate: of the images passed so far, numbers 3 to 7 have no outcome"]
+
+
+def test_the_note_on_an_error_counts_a_whole_batch(script: Make) -> None:
+    scripted = ScriptedGate()
+    scripted.infer = lambda _: problem(401, "unauthorized")
+    with pytest.raises(Unauthorized) as caught:
+        list(script(scripted).stream([np.stack([PIXELS] * 300)]))
+    assert caught.value.__notes__ == ["lensgate: of the images passed so far, numbers 1 to 300 have no outcome"]
 
 
 def test_internal_error_affects_its_image_only(script: Make) -> None:
