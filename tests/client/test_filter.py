@@ -5,6 +5,7 @@ import itertools
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -27,7 +28,7 @@ from lensgate_client import (
 from lensgate_client._stream.filter_run import FilterStats
 
 from tests.client.support import NO_TLS, URL, ScriptedGate, free_port, problem
-from tests.support.images import Pixels, flat
+from tests.support.images import Pixels, encode, flat, portrait
 from tests.support.servers import Running
 
 GLASSES, BARE, UNCERTAIN = flat(250), flat(5), flat(128)
@@ -284,6 +285,29 @@ def test_overwritten_image_is_detected(make: Make, service: Running) -> None:
 
     with pytest.raises(ValueError, match="allocate new memory for each image"):
         make(service.url).take(overwrite(), 100)
+
+
+def test_an_overwritten_file_is_detected(make: Make, service: Running, tmp_path: Path) -> None:
+    files = [encode(GLASSES), encode(portrait(64))]
+    assert len(files[0]) != len(files[1])
+    path, buffer = tmp_path / "face.png", bytearray()
+
+    def overwrite(*, path_type: Callable[[Path], Any] | None) -> Iterator[Any]:
+        for file in files * 50:
+            path.write_bytes(file)
+            buffer[:] = file
+            yield buffer if path_type is None else path_type(path)
+
+    for path_type in (str, Path, None):
+        with pytest.raises(ValueError, match="each image, or write a new file"):
+            make(service.url).take(overwrite(path_type=path_type))
+
+    def write() -> Iterator[Path]:
+        for number in range(40):
+            (tmp_path / f"{number}.png").write_bytes(files[0])
+            yield tmp_path / f"{number}.png"
+
+    assert len(make(service.url).take(write())) == 40
 
 
 def test_invalid_images_are_counted_and_skipped(make: Make, service: Running) -> None:

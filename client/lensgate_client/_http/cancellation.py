@@ -46,7 +46,7 @@ class LiveRequests:
             self._live.discard(token)
 
     def _discard(self) -> None:
-        """Close the connections that no request in progress uses, but for idle ones."""
+        """Close the connections that are neither idle nor used by a request in progress."""
         for pool in self._pools:
             pool._requests = [each for each in pool._requests if each.request.extensions[_EXTENSION] in self._live]
             busy = {id(each.connection) for each in pool._requests}

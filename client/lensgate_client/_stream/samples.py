@@ -12,9 +12,9 @@ Source = Iterable[Any] | Callable[[], Any]
 """A source of samples: an iterable, or a function that returns the next sample at each call.
 
 Each item is a sample or a list of samples; a sample is an image or a batch of images. A sample is returned after the
-next one was generated, so each needs its own memory: an array in host memory that was overwritten raises ValueError. A
-function has ended that raises StopIteration, as `iter(loader).__next__` does, or returns an empty sample 1,000 times in
-a row.
+next one was generated, so each needs its own memory or file: an array in host memory, or a file, that was overwritten
+raises ValueError. A function has ended that raises StopIteration, as `iter(loader).__next__` does, or returns an empty
+sample 1,000 times in a row.
 """
 
 AsyncSource = Source | AsyncIterable[Any]
