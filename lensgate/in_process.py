@@ -6,6 +6,7 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 
@@ -122,6 +123,10 @@ class Gate:
         self.card = model.card
         self.band = model.card.band.changed(band_low, band_high)
         self._scorer = open_scorer(model, device=device, max_batch_size=_BATCH_SIZE)
+
+    def __reduce__(self) -> NoReturn:
+        """Raise TypeError; pickle's own text would name a class of ONNX Runtime."""
+        raise TypeError("a Gate cannot be copied or pickled: create one in each process")
 
     def decide(self, image: ImageInput, expected: Label | str | None = None) -> Decision:
         """Return the decision about one image.

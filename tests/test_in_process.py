@@ -1,5 +1,7 @@
 """`from lensgate import Gate`: the service's decisions in this process."""
 
+import copy
+import pickle
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -177,6 +179,12 @@ def test_one_image_in_place_of_many_is_refused(gate: Gate, image: Any) -> None:
     """Each byte, letter or row of pixels would fail as an image."""
     with pytest.raises(TypeError, match="not one image: pass a list, or call decide"):
         gate.decide_many(image)
+
+
+@pytest.mark.parametrize("duplicate", [pickle.dumps, copy.copy, copy.deepcopy])
+def test_a_gate_is_not_sent_to_another_process(gate: Gate, duplicate: Callable[[Gate], object]) -> None:
+    with pytest.raises(TypeError, match="a Gate cannot be copied or pickled: create one in each process"):
+        duplicate(gate)
 
 
 def test_threads_share_one_gate(gate: Gate) -> None:
