@@ -1,12 +1,12 @@
 """`Gate`: the decision of the served model in this process, without a service."""
 
 import itertools
-from collections.abc import Iterable, Iterator
-from concurrent.futures import Executor, ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from functools import partial
 from os import PathLike
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 
@@ -88,6 +88,9 @@ class ImageFailed:
         return False
 
 
+_Decoding = Future[Pixels | ImageFailed]
+
+
 class Gate:
     """One version of the model with its band. Thread-safe; a forked process makes its own.
 
@@ -121,6 +124,10 @@ class Gate:
         self.band = model.card.band.changed(band_low, band_high)
         self._scorer = open_scorer(model, device=device, max_batch_size=_BATCH_SIZE)
 
+    def __reduce__(self) -> NoReturn:
+        """Raise TypeError; pickle's own text would name a class of ONNX Runtime."""
+        raise TypeError("a Gate cannot be copied or pickled: create one in each process")
+
     def decide(self, image: ImageInput, expected: Label | str | None = None) -> Decision:
         """Return the decision about one image.
 
@@ -148,25 +155,54 @@ class Gate:
     ) -> Iterator[Decision | ImageFailed]:
         """Yield the outcome of each image, in order. The images are decoded on all cores, 32 at a time.
 
+        An iterator may reuse a buffer or a file. Its error is raised after the outcomes of all earlier images.
+
         Args:
             images: the images, or pixels uint8 `[N, H, H, 3]`; they may be endless.
             expected: the label that the generator was asked for.
 
         Raises:
             ScoringError: the model failed.
+            TypeError: `images` is one image or not iterable.
             ValueError: `expected` is not a label.
         """
-        return self._stream(iter(images), _to_label(expected))
+        if _is_one_image(images):
+            raise TypeError("expected an iterable of images, not one image: pass a list, or call decide")
+        is_stable = isinstance(images, Sequence | np.ndarray)
+        return self._stream(iter(images), _to_label(expected), is_stable=is_stable)
 
-    def _stream(self, images: Iterator[ImageInput], label: Label | None) -> Iterator[Decision | ImageFailed]:
-        with ThreadPoolExecutor(usable_cores()) as pool:
-            while batch := list(itertools.islice(images, _BATCH_SIZE)):
-                yield from self._decide_batch(batch, label, pool)
-
-    def _decide_batch(
-        self, images: list[ImageInput], label: Label | None, pool: Executor
+    def _stream(
+        self, images: Iterator[ImageInput], label: Label | None, *, is_stable: bool
     ) -> Iterator[Decision | ImageFailed]:
-        decoded = list(pool.map(partial(_try_pixels, size=self._scorer.size), images))
+        error: Exception | None = None
+        with ThreadPoolExecutor(usable_cores()) as pool:
+            while True:
+                batch: list[_Decoding] = []
+                try:
+                    for image in itertools.islice(images, _BATCH_SIZE):
+                        batch.append(self._decode(image, pool, is_stable=is_stable))
+                except Exception as caught:
+                    error = caught
+                yield from self._decide_batch(batch, label)
+                if error is not None:
+                    raise error
+                if len(batch) < _BATCH_SIZE:
+                    return
+
+    def _decode(self, image: ImageInput, pool: Executor, *, is_stable: bool) -> _Decoding:
+        """Begin to decode. Unless `is_stable`, read the image first: its buffer or file may be overwritten."""
+        if not (is_stable or isinstance(image, np.ndarray)):
+            try:
+                image = bytes(_to_file(image))
+            except ImageError as error:
+                return _done(ImageFailed(error))
+        decoding = pool.submit(_try_pixels, image, self._scorer.size)
+        if not (is_stable or isinstance(image, bytes)):
+            wait([decoding])
+        return decoding
+
+    def _decide_batch(self, batch: list[_Decoding], label: Label | None) -> Iterator[Decision | ImageFailed]:
+        decoded = [decoding.result() for decoding in batch]
         pixels = [image for image in decoded if not isinstance(image, ImageFailed)]
         scores = iter(self._scorer.score(np.stack(pixels)).each() if pixels else ())
         for image in decoded:
@@ -186,8 +222,20 @@ class Gate:
         )
 
 
+def _is_one_image(value: object) -> bool:
+    if isinstance(value, np.ndarray):
+        return value.ndim == 3 and value.shape[2] == 3
+    return isinstance(value, bytes | bytearray | memoryview | str | PathLike)
+
+
 def _to_label(expected: Label | str | None) -> Label | None:
     return None if expected is None else Label(expected)
+
+
+def _done(outcome: ImageFailed) -> _Decoding:
+    decoding = _Decoding()
+    decoding.set_result(outcome)
+    return decoding
 
 
 def _try_pixels(image: ImageInput, size: int) -> Pixels | ImageFailed:
@@ -201,10 +249,15 @@ def _to_pixels(image: ImageInput, size: int) -> Pixels:
     """Return the model's input, uint8 `[size, size, 3]`."""
     if isinstance(image, np.ndarray):
         return _shrink(image, size)
+    return read_pixels(_to_file(image), size)
+
+
+def _to_file(image: bytes | bytearray | memoryview | str | PathLike[str]) -> bytes | bytearray:
+    """Return the bytes of a file; read it if `image` is its path."""
     if isinstance(image, bytes | bytearray):
-        return read_pixels(image, size)
+        return image
     if isinstance(image, memoryview):
-        return read_pixels(bytes(image), size)
+        return bytes(image)
     if not isinstance(image, str | PathLike):
         raise UnsupportedImage(
             f"an image is the bytes of a file, a path or a NumPy array, not {type(image).__name__}: pass the bytes or "
@@ -213,11 +266,10 @@ def _to_pixels(image: ImageInput, size: int) -> Pixels:
     if image == "":
         raise UnreadableFile("the path is empty: pass the bytes or the path of an image file")
     try:
-        data = read_regular(Path(image), MAX_FILE_BYTES)
+        return read_regular(Path(image), MAX_FILE_BYTES)
     except (OSError, ValueError) as error:  # A null character or a surrogate in the path raises ValueError.
         reason = error.strerror if isinstance(error, OSError) else None
         raise UnreadableFile(f"{_shortened(str(image))} cannot be read: {reason or error}") from error
-    return read_pixels(data, size)
 
 
 def _shortened(path: str) -> str:

@@ -1,8 +1,10 @@
 """`from lensgate import Gate`: the service's decisions in this process."""
 
+import copy
+import pickle
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,10 @@ def gate(tmp_path: Path) -> Gate:
     """The probability is the mean brightness; the band is that of the paper."""
     write_model(tmp_path, brightness_model("7"))
     return Gate(tmp_path)
+
+
+def probabilities(outcomes: Iterable[Decision | ImageFailed]) -> list[float]:
+    return [outcome.glasses_probability for outcome in outcomes if isinstance(outcome, Decision)]
 
 
 @pytest.mark.parametrize(
@@ -122,8 +128,7 @@ def test_many_keep_their_order_and_one_broken_image_fails_alone(gate: Gate) -> N
     outcomes = gate.decide_many(images)
     assert isinstance(outcomes.pop(40), ImageFailed)
     levels.remove(40)
-    probabilities = [outcome.glasses_probability for outcome in outcomes if isinstance(outcome, Decision)]
-    assert probabilities == pytest.approx([level / 255 for level in levels], abs=1e-6)
+    assert probabilities(outcomes) == pytest.approx([level / 255 for level in levels], abs=1e-6)
 
 
 def test_a_stream_reads_one_batch_ahead_and_a_batch_of_pixels_is_many_images(gate: Gate) -> None:
@@ -138,6 +143,59 @@ def test_a_stream_reads_one_batch_ahead_and_a_batch_of_pixels_is_many_images(gat
     assert len(read) == BATCH
     outcomes = gate.decide_many(np.stack([flat(0, 32), flat(255, 32)]), expected="glasses")
     assert [outcome.accepted for outcome in outcomes] == [False, True]
+
+
+@pytest.mark.parametrize("kind", [np.array, bytearray])
+def test_an_iterator_may_reuse_its_memory(gate: Gate, kind: Callable[[Any], Any]) -> None:
+    levels = [0, 255, 51, 204] * 20
+    files = [flat(level, 32) if kind is np.array else encode(flat(level, 32)) for level in levels]
+    buffer = kind(files[0])
+
+    def images() -> Iterator[Any]:
+        for file in files:
+            buffer[:] = file
+            yield buffer
+
+    assert probabilities(gate.decide_stream(images())) == pytest.approx([level / 255 for level in levels], abs=1e-6)
+
+
+def test_an_iterator_may_reuse_a_file(gate: Gate, tmp_path: Path) -> None:
+    levels = [0, 255, 51, 204] * 20
+
+    def images() -> Iterator[Path]:
+        for level in levels:
+            (tmp_path / "a.png").write_bytes(encode(flat(level, 32)))
+            yield tmp_path / "a.png"
+            (tmp_path / "a.png").unlink()
+
+    assert probabilities(gate.decide_stream(images())) == pytest.approx([level / 255 for level in levels], abs=1e-6)
+
+
+@pytest.mark.parametrize("count", [0, 5, BATCH, BATCH + 1])
+def test_an_error_of_the_iterator_is_raised_after_earlier_outcomes(gate: Gate, count: int) -> None:
+    def images() -> Iterator[Any]:
+        for _ in range(count):
+            yield flat(255, 32)
+        raise OSError("the disk is gone")
+
+    outcomes = []
+    with pytest.raises(OSError, match="the disk is gone"):
+        for outcome in gate.decide_stream(images()):
+            outcomes.append(outcome)
+    assert len(outcomes) == count
+
+
+@pytest.mark.parametrize("image", [b"bytes", bytearray(b"b"), "a.png", Path("a.png"), flat(255)], ids=str)
+def test_one_image_in_place_of_many_is_refused(gate: Gate, image: Any) -> None:
+    """Each byte, letter or row of pixels would fail as an image."""
+    with pytest.raises(TypeError, match="not one image: pass a list, or call decide"):
+        gate.decide_many(image)
+
+
+@pytest.mark.parametrize("duplicate", [pickle.dumps, copy.copy, copy.deepcopy])
+def test_a_gate_is_not_sent_to_another_process(gate: Gate, duplicate: Callable[[Gate], object]) -> None:
+    with pytest.raises(TypeError, match="a Gate cannot be copied or pickled: create one in each process"):
+        duplicate(gate)
 
 
 def test_threads_share_one_gate(gate: Gate) -> None:

@@ -4,7 +4,7 @@ import asyncio
 import random
 import time
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from functools import partial
 from types import TracebackType
 from typing import Self
@@ -26,13 +26,18 @@ from lensgate_client._stream.inputs import (
     to_ask,
     to_single_ask,
 )
-from lensgate_client.errors import BadImage
+from lensgate_client.errors import BadImage, DeadlineExceeded
 from lensgate_client.models import Decision, ImageFailed, Label, Model, Outcome
 from lensgate_client.retries import Retries
+
+_MAX_DECIDES = 64
+"""Calls of `decide` in progress at a time: each takes a connection, of which a process and a gate have few."""
 
 
 class AsyncGate(OfOneProcess):
     """`Gate` for asyncio, with the same names, arguments and guarantees.
+
+    Any number of tasks may call `decide`; 64 calls are in progress at a time, and the others wait.
 
     Tensors on a GPU are shrunk on the event loop's thread, because the stream that created them is current there;
     arrays and files in host memory are processed on other threads.
@@ -65,6 +70,7 @@ class AsyncGate(OfOneProcess):
         self._sender = AsyncSender(url, token, transport=transport, sleep=sleep)
         self._url = url
         self._in_flight = asyncio.Semaphore(concurrency)
+        self._decides = asyncio.Semaphore(_MAX_DECIDES)
         self._shrink_executor = create_shrink_executor()
 
     async def decide(
@@ -77,9 +83,10 @@ class AsyncGate(OfOneProcess):
     ) -> Decision:
         """Return a decision as `Gate.decide` does."""
         ask, deadline = to_single_ask(image, expected, id), self._calls.deadline(timeout)
-        outcome = await self._decide(ask, deadline)
-        if is_outdated(outcome):
+        async with self._turn(deadline):
             outcome = await self._decide(ask, deadline)
+            if is_outdated(outcome):
+                outcome = await self._decide(ask, deadline)
         if isinstance(outcome, ImageFailed):
             raise outcome.error
         return outcome
@@ -137,6 +144,22 @@ class AsyncGate(OfOneProcess):
     def __repr__(self) -> str:
         return f"AsyncGate({self._url!r})"
 
+    @asynccontextmanager
+    async def _turn(self, deadline: float) -> AsyncIterator[None]:
+        """Wait until the call may begin, at most until its deadline."""
+        try:
+            async with asyncio.timeout(self._calls.seconds_left(deadline)):
+                await self._decides.acquire()
+        except TimeoutError:
+            raise DeadlineExceeded(
+                f"the call timed out while it waited for {_MAX_DECIDES} others: decide_many and decide_stream send any "
+                "number of images, with a timeout for each request"
+            ) from None
+        try:
+            yield
+        finally:
+            self._decides.release()
+
     async def _decide(self, ask: Ask, deadline: float) -> Outcome:
         (payload,) = [payload async for payload in self._payloads_of(ask, deadline)]
         if isinstance(payload, ImageFailed):
@@ -160,18 +183,14 @@ class AsyncGate(OfOneProcess):
         timeout: float | None,
     ) -> AsyncGenerator[Outcome, None]:
         stream = AsyncOutcomeStream(self._calls, partial(self._send, timeout=timeout), ahead=ahead, is_eager=is_eager)
-        return stream.run(self._payloads(images, expected, timeout))
+        return stream.run(
+            aiterate_inputs(images),
+            lambda image: self._payloads_of(to_ask(image, expected), self._calls.deadline(timeout)),
+        )
 
     async def _send(self, payload: Payload, *, timeout: float | None) -> list[Outcome]:
         async with self._in_flight:
             return await self._sender.run(self._calls.decide(payload, self._calls.deadline(timeout)))
-
-    async def _payloads(
-        self, images: ImageInputs | AsyncIterable[ImageInput], expected: Label | None, timeout: float | None
-    ) -> AsyncIterator[Payload | ImageFailed]:
-        async for image in aiterate_inputs(images):
-            async for payload in self._payloads_of(to_ask(image, expected), self._calls.deadline(timeout)):
-                yield payload
 
     async def _payloads_of(self, ask: Ask, deadline: float) -> AsyncIterator[Payload | ImageFailed]:
         try:

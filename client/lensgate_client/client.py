@@ -208,19 +208,15 @@ class Gate(OfOneProcess):
         timeout: float | None,
     ) -> Generator[Outcome, None, None]:
         stream = OutcomeStream(self._calls, partial(self._submit, timeout=timeout), ahead=ahead, is_eager=is_eager)
-        return stream.run(self._payloads(images, expected, timeout))
+        return stream.run(
+            images, lambda image: self._payloads_of(to_ask(image, expected), self._calls.deadline(timeout))
+        )
 
     def _submit(self, payload: Payload, *, timeout: float | None) -> Future[list[Outcome]]:
         return self._sender.submit(partial(self._send, payload, timeout))
 
     def _send(self, payload: Payload, timeout: float | None) -> list[Outcome]:
         return self._sender.run(self._calls.decide(payload, self._calls.deadline(timeout)))
-
-    def _payloads(
-        self, images: Iterable[ImageInput], expected: Label | None, timeout: float | None
-    ) -> Iterator[Payload | ImageFailed]:
-        for image in images:
-            yield from self._payloads_of(to_ask(image, expected), self._calls.deadline(timeout))
 
     def _payloads_of(self, ask: Ask, deadline: float) -> Iterator[Payload | ImageFailed]:
         try:

@@ -1,35 +1,22 @@
 """`GateFilter`: the images of a generator with the gate's verdicts, until enough of them are accepted."""
 
-import asyncio
 import inspect
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Generator, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterable, Iterator
 from contextlib import aclosing, closing
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from lensgate_client._pixels.fingerprint import ImageFingerprint
 from lensgate_client._pixels.images import Ask, ImageInput, checked_label
-from lensgate_client._pixels.raster import count_images, is_batch, is_tensor
+from lensgate_client._pixels.raster import is_tensor
 from lensgate_client._stream.attempts import Attempts
 from lensgate_client._stream.filter_run import FilterRun, FilterStats, RejectLimits
+from lensgate_client._stream.samples import AsyncSource, Source, aiterate_samples, iterate_samples, rows_of
 from lensgate_client._stream.verdicts import Regenerated, Sorted
 from lensgate_client.async_client import AsyncGate
 from lensgate_client.client import Gate
 from lensgate_client.models import Label, Outcome
-
-Source = Iterable[Any] | Callable[[], Any]
-"""A source of samples: an iterable, or a function that returns the next sample at each call.
-
-Each item is a sample or a list of samples; a sample is an image or a batch of images. A sample is returned after the
-next one was generated, so each needs its own memory: an array in host memory that was overwritten raises ValueError. A
-function that returns an empty sample 1,000 times in a row has ended.
-"""
-
-AsyncSource = Source | AsyncIterable[Any]
-"""A `Source`, or an asynchronous iterable; the function may be asynchronous too."""
-
-_MAX_EMPTY = 1000
 
 _Gate = TypeVar("_Gate", Gate, AsyncGate)
 _Order = TypeVar("_Order")
@@ -98,14 +85,17 @@ class _Filter(Generic[_Gate]):
         return inputs[0]
 
     def _inputs(self, item: Any, candidates: deque[_Candidate]) -> Iterator[ImageInput]:
-        """Yield the inputs for the gate; append one candidate for each of their images."""
+        """Yield the inputs for the gate; append one candidate for each of their images.
+
+        Raises:
+            ValueError: `pixels` returned a batch for a sample that is none, or one image for a batch.
+        """
         for sample in item if isinstance(item, list) else (item,):
             prepared = sample if self._pixels is None else self._pixels(sample)
             image = prepared.image if isinstance(prepared, Ask) else prepared
             result = sample.image if isinstance(sample, Ask) else sample
             fingerprint = ImageFingerprint(result if is_tensor(result) else image)
-            indexes = range(count_images(image)) if is_batch(image) else (None,)
-            candidates.extend(_Candidate(result, index, fingerprint) for index in indexes)
+            candidates.extend(_Candidate(result, index, fingerprint) for index in rows_of(image, result))
             yield prepared
 
 
@@ -187,7 +177,7 @@ class GateFilter(_Filter[Gate]):
     ) -> Generator[tuple[_Candidate, Outcome], None, None]:
         self._gate.check_ready()
         candidates = deque[_Candidate]()
-        inputs = (image for item in _items(source) for image in self._inputs(item, candidates))
+        inputs = (image for item in iterate_samples(source) for image in self._inputs(item, candidates))
         with closing(self._gate.decide_stream(inputs, expected, ahead=self._ahead)) as outcomes:
             for outcome in outcomes:
                 run.count(outcome)
@@ -205,16 +195,17 @@ class GateFilter(_Filter[Gate]):
         expected: Label | None,
     ) -> Generator[Regenerated[_Order], None, None]:
         self._gate.check_ready()
-        while not attempts.is_finished:
-            candidates = deque[_Candidate]()
-            inputs = (self._attempt(generate(*attempt), candidates) for attempt in attempts)
-            with closing(self._gate.decide_stream(inputs, expected, ahead=self._ahead)) as outcomes:
-                for outcome in outcomes:
-                    run.count(outcome)
-                    candidate, (order, number) = candidates.popleft(), attempts.judged(accepted=outcome.accepted)
-                    if outcome.accepted or number == attempts.limit:
-                        yield Regenerated(order, candidate.checked_image(), outcome, number)
-                    run.check_limits()
+        with attempts.noted():
+            while not attempts.is_finished:
+                candidates = deque[_Candidate]()
+                inputs = (self._attempt(generate(*attempt), candidates) for attempt in attempts)
+                with closing(self._gate.decide_stream(inputs, expected, ahead=self._ahead)) as outcomes:
+                    for outcome in outcomes:
+                        run.count(outcome)
+                        candidate, (order, number) = candidates.popleft(), attempts.judged(accepted=outcome.accepted)
+                        if outcome.accepted or number == attempts.limit:
+                            yield Regenerated(order, candidate.checked_image(), outcome, number)
+                        run.check_limits()
 
 
 class AsyncGateFilter(_Filter[AsyncGate]):
@@ -260,7 +251,7 @@ class AsyncGateFilter(_Filter[AsyncGate]):
     ) -> AsyncGenerator[tuple[_Candidate, Outcome], None]:
         await self._gate.check_ready()
         candidates = deque[_Candidate]()
-        inputs = (image async for item in _aitems(source) for image in self._inputs(item, candidates))
+        inputs = (image async for item in aiterate_samples(source) for image in self._inputs(item, candidates))
         async with aclosing(self._gate.decide_stream(inputs, expected, ahead=self._ahead)) as outcomes:
             async for outcome in outcomes:
                 run.count(outcome)
@@ -278,16 +269,17 @@ class AsyncGateFilter(_Filter[AsyncGate]):
         expected: Label | None,
     ) -> AsyncGenerator[Regenerated[_Order], None]:
         await self._gate.check_ready()
-        while not attempts.is_finished:
-            candidates = deque[_Candidate]()
-            inputs = self._generated(attempts, generate, candidates)
-            async with aclosing(self._gate.decide_stream(inputs, expected, ahead=self._ahead)) as outcomes:
-                async for outcome in outcomes:
-                    run.count(outcome)
-                    candidate, (order, number) = candidates.popleft(), attempts.judged(accepted=outcome.accepted)
-                    if outcome.accepted or number == attempts.limit:
-                        yield Regenerated(order, candidate.checked_image(), outcome, number)
-                    run.check_limits()
+        with attempts.noted():
+            while not attempts.is_finished:
+                candidates = deque[_Candidate]()
+                inputs = self._generated(attempts, generate, candidates)
+                async with aclosing(self._gate.decide_stream(inputs, expected, ahead=self._ahead)) as outcomes:
+                    async for outcome in outcomes:
+                        run.count(outcome)
+                        candidate, (order, number) = candidates.popleft(), attempts.judged(accepted=outcome.accepted)
+                        if outcome.accepted or number == attempts.limit:
+                            yield Regenerated(order, candidate.checked_image(), outcome, number)
+                        run.check_limits()
 
     async def _generated(
         self, attempts: Attempts[_Order], generate: Callable[[_Order, int], Any], candidates: deque[_Candidate]
@@ -295,37 +287,3 @@ class AsyncGateFilter(_Filter[AsyncGate]):
         for attempt in attempts:
             returned = generate(*attempt)
             yield self._attempt(await returned if inspect.isawaitable(returned) else returned, candidates)
-
-
-def _items(source: Source) -> Iterator[Any]:
-    # A non-callable may be a sequence without `__iter__`, such as a data set.
-    if isinstance(source, Iterable) or not callable(source):
-        yield from source
-        return
-    empty = 0
-    while empty < _MAX_EMPTY:
-        item = source()
-        empty = empty + 1 if _is_empty(item) else 0
-        yield item
-
-
-async def _aitems(source: AsyncSource) -> AsyncGenerator[Any, None]:
-    if isinstance(source, AsyncIterable):
-        async for item in source:
-            yield item
-    elif isinstance(source, Iterable) or not callable(source):
-        for item in source:
-            yield item
-            await asyncio.sleep(0)
-    else:
-        empty = 0
-        while empty < _MAX_EMPTY:
-            returned = source()
-            item = await returned if inspect.isawaitable(returned) else returned
-            empty = empty + 1 if _is_empty(item) else 0
-            yield item
-            await asyncio.sleep(0)
-
-
-def _is_empty(item: Any) -> bool:
-    return not item if isinstance(item, list) else count_images(item) == 0

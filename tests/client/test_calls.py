@@ -64,6 +64,11 @@ def test_token_is_sent_and_not_shown_in_repr(script: Make) -> None:
     assert "secret" not in repr(asking.gate)
 
 
+def test_a_token_of_another_type_is_rejected_without_quoting_it() -> None:
+    with pytest.raises(ValueError, match=r"the token must be a str, not bytes$"):
+        Gate(URL, b"secret")  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("token", ["  ", "two words", "nul\0", "é"])
 @pytest.mark.parametrize("kind", [Gate, AsyncGate])
 def test_invalid_token_is_rejected_without_quoting_it(kind: Any, token: str) -> None:
@@ -87,6 +92,21 @@ def test_invalid_token_is_rejected_without_quoting_it(kind: Any, token: str) -> 
 )
 def test_invalid_url_is_rejected(url: str) -> None:
     with pytest.raises(ValueError, match="not a URL"):
+        Gate(url)
+
+
+@pytest.mark.parametrize(
+    ("url", "base"),
+    [
+        ("http://gate.test:8000/v1", "http://gate.test:8000/"),
+        ("http://gate.test/v1/decisions", "http://gate.test/"),
+        ("http://gate.test/team/v1/decisions/batch/", "http://gate.test/team"),
+        ("http://gate.test/v2/models/glasses/infer", "http://gate.test/"),
+        ("http://gate.test/docs", "http://gate.test/"),
+    ],
+)
+def test_the_url_of_an_endpoint_is_rejected_with_that_of_the_gate(url: str, base: str) -> None:
+    with pytest.raises(ValueError, match=f"is the URL of an endpoint: pass the URL of the gate, '{base}'$"):
         Gate(url)
 
 

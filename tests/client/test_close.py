@@ -151,3 +151,21 @@ def test_gate_object_of_another_process_is_rejected(script: Make, monkeypatch: p
 def test_gate_object_cannot_be_sent_to_another_process(kind: Any, duplicate: Callable[[Any], object]) -> None:
     with pytest.raises(TypeError, match=f"a {kind.__name__} cannot be copied or pickled: create one in each process"):
         duplicate([kind(URL)] if duplicate is pickle.dumps else kind(URL))
+
+
+def test_a_forked_process_does_not_wait_for_the_threads_of_its_parent() -> None:
+    """Neither the request for the model, which is known, nor that for the decisions tells it before the shrinking."""
+    batch = np.stack([PIXELS, PIXELS])
+    with Gate(URL, transport=httpx.MockTransport(ScriptedGate())) as gate:
+        gate.decide_many(batch)
+
+        def decide() -> None:
+            with pytest.raises(RuntimeError, match="create one in each process"):
+                gate.decide_many(batch)
+
+        child = multiprocessing.get_context("fork").Process(target=decide)
+        child.start()
+        child.join(60)
+        child.kill()
+        child.join()
+        assert child.exitcode == 0

@@ -5,10 +5,12 @@ import os
 import ssl
 from pathlib import Path
 from typing import Any
+from urllib.request import getproxies_environment
 
 import httpx
 import pytest
 from lensgate_client import AsyncGate, Gate, GateError, GateUnreachable, Retries
+from lensgate_client._http import environment
 from lensgate_client._http.environment import find_certificates, find_proxy
 
 from tests.client.faulty_server import faulty_server, respond_correctly, response
@@ -87,6 +89,35 @@ def test_no_proxy_that_lists_other_hosts_changes_nothing(
     monkeypatch.setenv("ALL_PROXY", "http://proxy.test")
     monkeypatch.setenv("NO_PROXY", listed)
     assert proxy_of(url) == "http://proxy.test"
+
+
+@pytest.mark.parametrize(
+    ("url", "variables", "proxy"),
+    [
+        ("http://gate.test", {}, "http://system.test:3128"),
+        ("http://gate.local:8000", {}, None),
+        ("http://[::1]:8000", {}, None),
+        ("http://gate.local", {"HTTP_PROXY": "http://proxy.test"}, "http://proxy.test"),
+        ("http://gate.test", {"NO_PROXY": "other.test"}, None),
+    ],
+)
+def test_the_settings_of_windows_and_macos_have_exclusions_too(
+    monkeypatch: pytest.MonkeyPatch, url: str, variables: dict[str, str], proxy: str | None
+) -> None:
+    """Python reads them, each as a function of its own, if no variable names a proxy."""
+    monkeypatch.setattr(
+        environment, "getproxies", lambda: getproxies_environment() or {"http": "http://system.test:3128"}
+    )
+    monkeypatch.setattr(environment, "proxy_bypass", lambda host: host in ("gate.local:8000", "[::1]:8000"))
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert proxy_of(url) == proxy
+
+
+def test_a_proxy_of_the_system_that_httpx_cannot_use_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(environment, "getproxies", lambda: {"http": "socks4://system.test:1080"})
+    with pytest.raises(ValueError, match="the http proxy of the system's settings is not the URL of a proxy"):
+        proxy_of("http://gate.test")
 
 
 @pytest.mark.parametrize("kind", [Gate, AsyncGate])

@@ -5,6 +5,7 @@ import itertools
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -27,7 +28,7 @@ from lensgate_client import (
 from lensgate_client._stream.filter_run import FilterStats
 
 from tests.client.support import NO_TLS, URL, ScriptedGate, free_port, problem
-from tests.support.images import Pixels, flat
+from tests.support.images import Pixels, encode, flat, portrait
 from tests.support.servers import Running
 
 GLASSES, BARE, UNCERTAIN = flat(250), flat(5), flat(128)
@@ -180,6 +181,19 @@ def test_regenerating_ends_with_the_limits_of_the_filter_and_with_wrong_argument
         make(service.url).run("regenerate", [1], lambda *_: np.stack([GLASSES, BARE]))
 
 
+def test_an_error_names_the_orders_that_were_begun(make: Make) -> None:
+    """Also those whose rejected image was to be generated again; a stream for each round numbers its images anew."""
+    scripted = ScriptedGate()
+    scripted.decide = lambda _: problem(422, "empty_image")
+    scripted.infer = lambda _: problem(401, "unauthorized")
+    kept = make(URL, gate={"transport": httpx.MockTransport(scripted)}, max_reject_ratio=1.0)
+    with pytest.raises(Unauthorized) as caught:
+        kept.run("regenerate", ["bad", "file"], lambda order, _: b"" if order == "bad" else GLASSES, max_attempts=999)
+    (note,) = caught.value.__notes__
+    head, _, orders = note.partition(": ")[2].partition(": ")
+    assert (head, set(orders.split(", "))) == ("orders that were begun and not finished (2)", {"'bad'", "'file'"})
+
+
 @pytest.mark.parametrize("method", ["take", "sort", "regenerate"])
 def test_a_gate_that_is_down_is_an_error_before_anything_is_generated(make: Make, method: str) -> None:
     made: list[object] = []
@@ -225,6 +239,38 @@ def test_samples_may_be_lists_and_objects_with_an_image(make: Make, service: Run
     assert (bare.min(), bright.max()) == (-1.0, 1.0)
 
 
+@pytest.mark.parametrize(
+    ("collate", "refusal"),
+    [
+        (lambda images: {"image": images, "label": [1, 0]}, "a batch of 2 images for one sample, a dict"),
+        (lambda images: (images, [1, 0]), "a batch of 2 images for one sample, a tuple"),
+        (lambda images: [images, [1, 0]], "one image for one sample, a tensor of 2 rows"),
+        (lambda images: np.stack([images] * 3), "a batch of 2 images for one sample, a tensor of 3 rows"),
+    ],
+    ids=["dict", "tuple", "list", "tensor"],
+)
+def test_a_batch_needs_a_row_for_each_image(
+    make: Make, service: Running, collate: Callable[[Pixels], Any], refusal: str
+) -> None:
+    """The members of a tuple that a loader collates are not the samples of its images."""
+    collated = collate(np.stack([GLASSES, BARE]))
+    kept = make(service.url, pixels=lambda sample: sample["image"] if isinstance(sample, dict) else sample[0])
+    with pytest.raises(ValueError, match=f"pixels returned {refusal}: generate a batch"):
+        kept.take([collated])
+
+
+def test_the_samples_of_pixels_may_have_other_shapes(make: Make, service: Running) -> None:
+    latents = np.array([[0.5], [1.0]])
+    kept = make(service.url, pixels=lambda rows: np.stack([flat(250) if row < 1 else BARE for row in rows]))
+    assert [row.tolist() for row in kept.take([latents])] == [[0.5], [1.0]]
+    one = make(service.url, pixels=lambda _: GLASSES)
+    assert [image.shape for image in one.take([np.zeros((1, 4, 8, 8)), np.zeros((4, 8, 8)), np.zeros(())])] == [
+        (1, 4, 8, 8),
+        (4, 8, 8),
+        (),
+    ]
+
+
 def test_sample_may_have_its_own_expected_label(make: Make, service: Running) -> None:
     samples = [(GLASSES, "glasses"), (GLASSES, "no_glasses"), (BARE, "no_glasses"), (BARE, "glasses")]
     kept = make(service.url, pixels=lambda sample: Ask(*sample))
@@ -243,6 +289,29 @@ def test_overwritten_image_is_detected(make: Make, service: Running) -> None:
 
     with pytest.raises(ValueError, match="allocate new memory for each image"):
         make(service.url).take(overwrite(), 100)
+
+
+def test_an_overwritten_file_is_detected(make: Make, service: Running, tmp_path: Path) -> None:
+    files = [encode(GLASSES), encode(portrait(64))]
+    assert len(files[0]) != len(files[1])
+    path, buffer = tmp_path / "face.png", bytearray()
+
+    def overwrite(*, path_type: Callable[[Path], Any] | None) -> Iterator[Any]:
+        for file in files * 50:
+            path.write_bytes(file)
+            buffer[:] = file
+            yield buffer if path_type is None else path_type(path)
+
+    for path_type in (str, Path, None):
+        with pytest.raises(ValueError, match="each image, or write a new file"):
+            make(service.url).take(overwrite(path_type=path_type))
+
+    def write() -> Iterator[Path]:
+        for number in range(40):
+            (tmp_path / f"{number}.png").write_bytes(files[0])
+            yield tmp_path / f"{number}.png"
+
+    assert len(make(service.url).take(write())) == 40
 
 
 def test_invalid_images_are_counted_and_skipped(make: Make, service: Running) -> None:
@@ -289,6 +358,32 @@ def test_empty_samples_end_the_filter(make: Make, service: Running) -> None:
     kept = make(service.url)
     with pytest.raises(GaveUp, match="2 of 2 images accepted: the samples ended"):
         kept.take(lambda: next(made), 3)
+
+
+def test_a_function_that_raises_stop_iteration_has_ended(make: Make, service: Running) -> None:
+    assert len(make(service.url).take(iter([GLASSES, UNCERTAIN, BARE]).__next__)) == 2
+    with pytest.raises(GaveUp, match="1 of 1 images accepted: the samples ended before 2 images"):
+        make(service.url).take(iter([GLASSES]).__next__, 2)
+
+    async def images() -> AsyncIterator[Pixels]:
+        yield GLASSES
+
+    assert len(OnLoop(service.url).take(images().__anext__)) == 1
+
+
+def test_a_function_that_makes_the_source_is_told_to_be_called(make: Make, service: Running) -> None:
+    def generate() -> Iterator[Pixels]:
+        yield GLASSES
+
+    with pytest.raises(GaveUp, match=r"not a generator\. Pass it in place of the function that returns it"):
+        make(service.url).take(generate, 1)
+
+
+def test_a_source_that_must_be_awaited_is_told_where(service: Running) -> None:
+    image = asyncio.Future[Pixels](loop=asyncio.new_event_loop())
+    with pytest.raises(GaveUp, match=r"not a Future\. Await it, or use AsyncGateFilter"):
+        Blocking(service.url).take(lambda: image, 1)
+    image.get_loop().close()
 
 
 def test_error_of_generator_or_gate_ends_the_filter(make: Make) -> None:

@@ -116,6 +116,21 @@ def test_file_object_is_rejected_with_a_conversion(tmp_path: Path, script: Make)
                 asking.decide_many(each)
 
 
+def test_an_iterable_is_iterated_once(script: Make) -> None:
+    """A data loader starts its workers in `__iter__`."""
+
+    class Loader:
+        started = 0
+
+        def __iter__(self) -> Iterator[bytes]:
+            self.started += 1
+            return iter([FACE])
+
+    loader = Loader()
+    assert len(list(script(ScriptedGate()).stream(loader))) == 1
+    assert loader.started == 1
+
+
 @pytest.mark.parametrize(("images", "match"), [({"a": FACE}, "values"), (5, "not int"), (None, "not NoneType")])
 def test_argument_without_images_raises_type_error(script: Make, images: Any, match: str) -> None:
     asking = script(ScriptedGate())

@@ -17,8 +17,8 @@ from tests.conftest import ROOT
 CLIENT = ROOT / "client"
 FILES = list((CLIENT / "lensgate_client").rglob("*.py"))
 DEPENDENCIES: list[str] = tomllib.loads((CLIENT / "pyproject.toml").read_text())["project"]["dependencies"]
-ADAPTER = "_http/deadline.py"
-"""The module that may use private parts of httpx and httpcore."""
+ADAPTERS = {"_http/deadline.py", "_http/cancellation.py"}
+"""The modules that may use private parts of httpx and httpcore."""
 
 FOLDERS = ("_pixels", "_protocol", "_stream", "_http")
 MAY_IMPORT = {
@@ -70,11 +70,12 @@ def test_dependencies_are_httpx_its_transport_and_numpy() -> None:
 
 def test_private_parts_of_dependencies_are_used_by_the_adapter_only() -> None:
     users = {str(path.relative_to(CLIENT / "lensgate_client")) for path in FILES if uses_private_part(path)}
-    assert users == {ADAPTER}
+    assert users == ADAPTERS
 
 
-def test_dependencies_of_the_adapter_have_upper_bounds() -> None:
-    names = set(imports(CLIENT / "lensgate_client" / ADAPTER)) - sys.stdlib_module_names
+def test_dependencies_of_the_adapters_have_upper_bounds() -> None:
+    found = {name for adapter in ADAPTERS for name in imports(CLIENT / "lensgate_client" / adapter)}
+    names = found - sys.stdlib_module_names - {"lensgate_client"}
     bounded = {need.partition(">")[0] for need in DEPENDENCIES if "<" in need}
     assert names == bounded
 

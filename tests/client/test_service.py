@@ -1,21 +1,24 @@
 """Both client classes against the real service."""
 
+import asyncio
 import io
 import itertools
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, aclosing
 from pathlib import Path
 from typing import Any
 
+import anyio
+import httpx
 import numpy as np
 import pytest
-from lensgate_client import Ask, BadImage, Decision, Forbidden, ImageFailed, RateLimited, Unauthorized
+from lensgate_client import Ask, AsyncGate, BadImage, Decision, Forbidden, ImageFailed, RateLimited, Unauthorized
 from PIL import Image
 
 from service.inference.model_runner import LoadedModel
-from tests.client.support import Make, free_port, service_at
+from tests.client.support import NO_TLS, Make, free_port, service_at
 from tests.service.access.keys import token_of, write_tokens
 from tests.support.images import encode, flat, portrait
 from tests.support.models import brightness_model
@@ -259,3 +262,23 @@ def test_rejected_image_raises_bad_image(make: Make, service: Running) -> None:
         make(service.url).decide(b"not an image")
     assert (caught.value.code, caught.value.status) == ("unsupported_image", 422)
     assert caught.value.request_id
+
+
+def test_cancelled_requests_leave_no_connection(service: Running) -> None:
+    async def take(gate: AsyncGate) -> None:
+        async with aclosing(gate.decide_stream(itertools.repeat(flat(200)))) as stream:
+            async for _ in stream:
+                pass
+
+    async def run() -> None:
+        transport = httpx.AsyncHTTPTransport(verify=NO_TLS)
+        async with AsyncGate(service.url, transport=transport) as gate:
+            for number in range(60):
+                # A scope of anyio, as of a request in Starlette, cancels each step of the cleanup.
+                with anyio.move_on_after(number / 2_000):
+                    await take(gate)
+            await asyncio.sleep(0.05)
+            assert [one for one in transport._pool.connections if not one.is_idle()] == []
+            assert (await gate.decide(flat(200))).accepted
+
+    asyncio.run(run())

@@ -109,6 +109,9 @@ def test_threads_do_not_change_the_result() -> None:
     with ThreadPoolExecutor(4) as threads:
         found = open_raster(images).shrink(2, 13, size=16, executor=threads)
     assert np.array_equal(found, by_the_gate(images[2:13], 16))
+    # The gate object was closed meanwhile, which the next request tells.
+    found = open_raster(images).shrink(2, 13, size=16, executor=threads)
+    assert np.array_equal(found, by_the_gate(images[2:13], 16))
 
 
 def test_device_chunks_stay_in_order() -> None:

@@ -210,10 +210,19 @@ def test_failed_model_request_is_raised_after_earlier_files(script: Make) -> Non
     def answer(request: httpx.Request) -> httpx.Response:
         return problem(401, "unauthorized") if request.url.path == "/v1/model" else scripted(request)
 
-    with pytest.raises(Unauthorized):
-        for outcome in script(answer).stream([FILE, FILE, PIXELS, FILE]):
+    with pytest.raises(Unauthorized) as caught:
+        for outcome in script(answer).stream([FILE, FILE, np.stack([PIXELS] * 5), FILE]):
             taken.append(outcome)
     assert len(taken) == 2
+    assert caught.value.__notes__ == ["lensgate: of the images passed so far, numbers 3 to 7 have no outcome"]
+
+
+def test_the_note_on_an_error_counts_a_whole_batch(script: Make) -> None:
+    scripted = ScriptedGate()
+    scripted.infer = lambda _: problem(401, "unauthorized")
+    with pytest.raises(Unauthorized) as caught:
+        list(script(scripted).stream([np.stack([PIXELS] * 300)]))
+    assert caught.value.__notes__ == ["lensgate: of the images passed so far, numbers 1 to 300 have no outcome"]
 
 
 def test_internal_error_affects_its_image_only(script: Make) -> None:
@@ -412,6 +421,48 @@ def test_asynchronous_call_ends_at_the_deadline() -> None:
         async with AsyncGate(URL, transport=httpx.MockTransport(answer), timeout=0.05) as gate:
             with pytest.raises(DeadlineExceeded, match="did not respond in time"):
                 await gate.decide(FILE)
+
+    asyncio.run(run())
+
+
+def test_many_tasks_that_decide_at_once_take_few_connections() -> None:
+    busy, most = 0, 0
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        nonlocal busy, most
+        busy += 1
+        most = max(most, busy)
+        await asyncio.sleep(0.001)
+        busy -= 1
+        return accepted(request)
+
+    async def run() -> None:
+        async with AsyncGate(URL, transport=httpx.MockTransport(answer)) as gate:
+            found = await asyncio.gather(*(gate.decide(FILE, id=f"n{number}") for number in range(200)))
+        assert names(found) == [f"n{number}" for number in range(200)]
+        assert most == 64
+
+    asyncio.run(run())
+
+
+def test_a_task_waits_for_others_until_its_own_deadline() -> None:
+    async def run() -> None:
+        entered, go = asyncio.Semaphore(0), asyncio.Event()
+
+        async def answer(request: httpx.Request) -> httpx.Response:
+            entered.release()
+            await go.wait()
+            return accepted(request)
+
+        async with AsyncGate(URL, transport=httpx.MockTransport(answer)) as gate:
+            calls = [asyncio.create_task(gate.decide(FILE)) for _ in range(64)]
+            for _ in calls:
+                await asyncio.wait_for(entered.acquire(), 60)
+            with pytest.raises(DeadlineExceeded, match="waited for 64 others: decide_many and decide_stream send any"):
+                await gate.decide(FILE, timeout=0.05)
+            go.set()
+            assert all(decision.accepted for decision in await asyncio.gather(*calls))
+            assert (await gate.decide(FILE)).accepted
 
     asyncio.run(run())
 

@@ -6,6 +6,7 @@ from typing import TypeVar
 
 import httpx
 
+from lensgate_client._http.cancellation import LiveRequests
 from lensgate_client._http.lifetime import ForkGuard, LoopGuard, closed_error
 from lensgate_client._http.options import client_options, request_options
 from lensgate_client._http.response_reader import ResponseReader, araw_chunks
@@ -40,6 +41,7 @@ class AsyncSender:
         options = client_options(url, token, transport=transport)
         self._proxy: httpx.Proxy | None = options.get("proxy")
         self._http = httpx.AsyncClient(**options)
+        self._live = LiveRequests(self._http)
         self._fork_guard = ForkGuard()
         self._loop_guard = LoopGuard()
         self._is_closed = False
@@ -50,8 +52,9 @@ class AsyncSender:
 
         Raises:
             GateError: the call failed, or the sender is closed.
-            RuntimeError: earlier calls ran on another event loop.
+            RuntimeError: this is a forked process, or earlier calls ran on another event loop.
         """
+        self._fork_guard.check()
         self._check_open()
         self._loop_guard.check()
         try:
@@ -69,7 +72,6 @@ class AsyncSender:
             await self._http.aclose()
 
     async def _send(self, attempt: Attempt) -> AttemptResult:
-        self._fork_guard.check()
         if attempt.delay:
             await self._sleep(attempt.delay)
         self._check_open()
@@ -84,12 +86,13 @@ class AsyncSender:
             return transport_error(error, self._proxy)
 
     async def _exchange(self, attempt: Attempt) -> AttemptResult:
-        async with self._http.stream(**request_options(attempt)) as response:
-            reader = ResponseReader(response, attempt.request.max_bytes, self._proxy)
-            async for chunk in araw_chunks(response):
-                if not reader.add(chunk):
-                    break
-            return reader.result()
+        with self._live.request() as extensions:
+            async with self._http.stream(**request_options(attempt), extensions=extensions) as response:
+                reader = ResponseReader(response, attempt.request.max_bytes, self._proxy)
+                async for chunk in araw_chunks(response):
+                    if not reader.add(chunk):
+                        break
+                return reader.result()
 
     def _check_open(self) -> None:
         if self._is_closed:

@@ -6,8 +6,9 @@ httpx reads the same variables, but it fails to make a client if NO_PROXY lists 
 import ipaddress
 import re
 import ssl
+from collections.abc import Mapping
 from importlib.util import find_spec
-from urllib.request import getproxies
+from urllib.request import getproxies, getproxies_environment, proxy_bypass
 
 import httpx
 
@@ -22,24 +23,28 @@ def find_proxy(url: httpx.URL) -> httpx.Proxy | None:
     """Return the proxy of HTTP_PROXY or HTTPS_PROXY, by the scheme of the URL, else of ALL_PROXY.
 
     It is None without one, and for the hosts that NO_PROXY lists: names with their subdomains, addresses, networks such
-    as `10.0.0.0/8`, and `*`.
+    as `10.0.0.0/8`, and `*`. Without any of these variables, Windows and macOS have settings of their own.
 
     Raises:
         ValueError: the variable is not the URL of a proxy, or of one that httpx lacks a package for.
     """
-    proxies = getproxies()
+    proxies = getproxies_environment()
+    is_system = not proxies
+    if is_system:
+        proxies = getproxies()
     name = url.scheme if proxies.get(url.scheme) else "all"
     proxy = proxies.get(name)
-    if not proxy or any(_is_listed(url, entry.strip().lower()) for entry in proxies.get("no", "").split(",")):
+    if not proxy or (proxy_bypass(url.netloc.decode("ascii")) if is_system else _is_excluded(url, proxies)):
         return None
+    setting = f"the {name} proxy of the system's settings" if is_system else f"the variable {name.upper()}_PROXY"
     try:
         parsed = httpx.Proxy(proxy if "://" in proxy else f"http://{proxy}")
     except (httpx.InvalidURL, ValueError) as error:
         reason = single_line(str(error), _MAX_REASON)
-        raise ValueError(f"the variable {name.upper()}_PROXY is not the URL of a proxy: {reason}") from None
+        raise ValueError(f"{setting} is not the URL of a proxy: {reason}") from None
     if parsed.url.scheme.startswith("socks") and find_spec("socksio") is None:
         raise ValueError(
-            f"the variable {name.upper()}_PROXY names a SOCKS proxy, for which httpx needs another package: "
+            f"{setting} names a SOCKS proxy, for which httpx needs another package: "
             "pip install 'httpx[socks]', or list the host of the gate in NO_PROXY"
         )
     return parsed
@@ -67,6 +72,10 @@ def find_certificates(url: httpx.URL) -> ssl.SSLContext:
         return httpx.create_ssl_context()
     except OSError as error:
         raise ValueError(f"the certificates of SSL_CERT_FILE or SSL_CERT_DIR cannot be loaded: {error}") from error
+
+
+def _is_excluded(url: httpx.URL, found: Mapping[str, str]) -> bool:
+    return any(_is_listed(url, entry.strip().lower()) for entry in found.get("no", "").split(","))
 
 
 def _is_listed(url: httpx.URL, entry: str) -> bool:

@@ -1,5 +1,6 @@
 """Options of httpx's clients and requests, shared by the blocking and the asynchronous sender."""
 
+import re
 from http.cookiejar import CookieJar
 from typing import Any
 
@@ -18,6 +19,8 @@ _KEEP_ALIVE_SECONDS = 30.0
 _MAX_IDLE_CONNECTIONS = 32
 _MAX_PORT = 65_535
 _MAX_REASON = 300
+_ENDPOINT = re.compile(r"/(?:v[12](?:/(?:decisions|model|health).*)?|docs|livez|readyz)/?$")
+"""End of a URL that names an endpoint, as for curl, or the version of the API, as other clients take it."""
 
 
 def client_options(url: str, token: str | None, *, transport: object = None) -> dict[str, Any]:
@@ -80,10 +83,15 @@ def _check_url(url: str) -> httpx.URL:
     is_port = parsed.port is None or 0 < parsed.port <= _MAX_PORT  # The system would take the rest of a larger one.
     if parsed.scheme not in ("http", "https") or not (parsed.host and is_port) or parsed.query or parsed.fragment:
         raise ValueError(f"{quoted(url)} is not a URL of a gate, such as http://127.0.0.1:8000 or https://gate.example")
+    if endpoint := _ENDPOINT.search(parsed.path):
+        base = parsed.copy_with(path=parsed.path[: endpoint.start()] or "/")
+        raise ValueError(f"{quoted(url)} is the URL of an endpoint: pass the URL of the gate, {quoted(str(base))}")
     return parsed
 
 
 def _check_token(token: str) -> str:
+    if not isinstance(token, str):
+        raise ValueError(f"the token must be a str, not {type(token).__name__}")
     token = token.strip()
     if not token or not token.isascii() or not token.isprintable() or " " in token:
         # The text does not quote the token, so that it does not appear in logs.

@@ -55,7 +55,10 @@ class Sender:
 
         Raises:
             GateError: the call failed, or the sender is closed.
+            RuntimeError: this is a forked process.
         """
+        # Also before a call that needs no request: what follows it may wait for threads, which a fork does not copy.
+        self._fork_guard.check()
         self._check_open()
         try:
             attempt = next(call)
@@ -91,7 +94,6 @@ class Sender:
         self._http.close()
 
     def _send(self, attempt: Attempt) -> AttemptResult:
-        self._fork_guard.check()
         if attempt.delay:
             self._sleep(attempt.delay)
         try:

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, get_args
 
@@ -136,5 +136,15 @@ def open_image(image: ImageLike) -> bytes | Raster:
     if is_pillow_image(image):
         return open_raster(read_pillow_image(image))
     kind = truncated(type(image).__name__, 80)
-    hint = ". Pass the bytes of a file object: open(path, 'rb').read()" if hasattr(image, "read") else ""
+    hint = _hint(image)
     raise BadImage(f"an image must be the bytes of a file, a path, a tensor or a Pillow image, not a {kind}{hint}")
+
+
+def _hint(value: object) -> str:
+    if hasattr(value, "read"):
+        return ". Pass the bytes of a file object: open(path, 'rb').read()"
+    if isinstance(value, Awaitable):
+        return ". Await it, or use AsyncGateFilter, which awaits what its source returns"
+    if isinstance(value, Iterator | AsyncIterator):
+        return ". Pass it in place of the function that returns it: generate() instead of generate"
+    return ""

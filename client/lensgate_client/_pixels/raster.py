@@ -71,8 +71,13 @@ class Raster:
         if self.framework is not None:
             return shrink_on_device(images, size, framework=self.framework, channels_first=self.channels_first)
         shrink_one = partial(shrink_on_host, size=size, channels_first=self.channels_first)
-        run = map if executor is None or len(images) == 1 else executor.map
-        return np.stack(list(run(shrink_one, images)))
+        if executor is None or len(images) == 1:
+            return np.stack([shrink_one(image) for image in images])
+        try:
+            shrunk = executor.map(shrink_one, images)
+        except RuntimeError:  # Another thread closed the gate object, or the interpreter ends: the request will tell.
+            shrunk = map(shrink_one, images)
+        return np.stack(list(shrunk))
 
     def encode_png(self, index: int) -> bytes:
         """Return one whole image as a PNG file."""

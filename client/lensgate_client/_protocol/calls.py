@@ -77,6 +77,10 @@ class GateCalls:
             raise ValueError(f"timeout must be at most {_MAX_SECONDS:,} seconds, not {seconds}")
         return self._retry_loop.deadline(seconds)
 
+    def seconds_left(self, deadline: float) -> float:
+        """Return the time to a deadline."""
+        return self._retry_loop.seconds_left(deadline)
+
     def model(self, deadline: float, *, is_fresh: bool = False) -> Call[Model]:
         """Return the served model, from the cache unless `is_fresh` or a response came from another version."""
         model = self._model

@@ -59,6 +59,10 @@ class RetryLoop:
         """Return the deadline of a call that starts now."""
         return self._clock() + timeout
 
+    def seconds_left(self, deadline: float) -> float:
+        """Return the time to a deadline."""
+        return deadline - self._clock()
+
     def run(self, build_request: Callable[[float], GateRequest], deadline: float) -> Call[GateResponse]:
         """Return the response with status 200.
 
@@ -73,7 +77,7 @@ class RetryLoop:
         attempt, delay = 0, 0.0
         down_since: float | None = None
         while True:
-            left = deadline - self._clock() - delay
+            left = self.seconds_left(deadline) - delay
             if left <= 0:
                 raise DeadlineExceeded("the call timed out before its request was sent")
             result = self._check((yield Attempt(build_request(left), left, delay)))

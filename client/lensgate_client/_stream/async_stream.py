@@ -4,11 +4,14 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, Iterable
 from typing import Any
 
+from lensgate_client._pixels.images import ImageInput
 from lensgate_client._protocol.payloads import Payload
+from lensgate_client._stream.inputs import count_inputs
 from lensgate_client._stream.window import InFlightWindow, RequestBatch, WindowLimits
 from lensgate_client.models import ImageFailed, Outcome
 
 _Task = asyncio.Task[list[Outcome]]
+_Payloads = AsyncIterable[Payload | ImageFailed]
 
 
 class AsyncOutcomeStream:
@@ -35,10 +38,17 @@ class AsyncOutcomeStream:
         self._progress = asyncio.Event()
         self._room = asyncio.Event()
 
-    async def run(self, payloads: AsyncIterable[Payload | ImageFailed]) -> AsyncGenerator[Outcome, None]:
-        """Yield the outcomes in order; raise an error of `payloads` after the outcomes of all earlier payloads."""
+    async def run(
+        self, images: AsyncIterable[ImageInput], open_input: Callable[[ImageInput], _Payloads]
+    ) -> AsyncGenerator[Outcome, None]:
+        """Yield the outcomes in order; raise an error of `images` after the outcomes of all earlier ones.
+
+        Args:
+            images: images and batches.
+            open_input: yields the payloads of an image or batch.
+        """
         # A single task iterates over the caller's iterable, so that its context stays the same throughout.
-        filling = asyncio.create_task(self._fill(payloads))
+        filling = asyncio.create_task(self._fill(images, open_input))
         filling.add_done_callback(lambda _: self._progress.set())
         try:
             while await self._has_next(filling):
@@ -46,21 +56,26 @@ class AsyncOutcomeStream:
                 self._room.set()
                 yield outcome
             await filling
+        except Exception as error:
+            self._window.add_note(error)
+            raise
         finally:
             tasks = [filling, *self._window.futures]
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _fill(self, payloads: AsyncIterable[Payload | ImageFailed]) -> None:
-        async for payload in payloads:
-            self._send(self._window.add(payload))
-            if self._is_eager and self._window.is_idle:
-                self._send(self._window.flush())
-            self._progress.set()
-            while self._window.is_full:
-                self._room.clear()
-                await self._room.wait()
+    async def _fill(self, images: AsyncIterable[ImageInput], open_input: Callable[[ImageInput], _Payloads]) -> None:
+        async for image in images:
+            self._window.taken += count_inputs(image)
+            async for payload in open_input(image):
+                self._send(self._window.add(payload))
+                if self._is_eager and self._window.is_idle:
+                    self._send(self._window.flush())
+                self._progress.set()
+                while self._window.is_full:
+                    self._room.clear()
+                    await self._room.wait()
 
     async def _has_next(self, filling: "asyncio.Task[None]") -> bool:
         """Wait until the first image has its outcome; return False if there are no more images."""
@@ -74,11 +89,7 @@ class AsyncOutcomeStream:
                 await self._progress.wait()
         batch = self._window.head
         if batch is not None and not batch.is_settled:
-            try:
-                batch.settle(await batch.future)
-            except Exception as error:
-                self._window.add_note(error)
-                raise
+            batch.settle(await batch.future)
         return True
 
     def _send(self, batches: Iterable[RequestBatch[_Task]]) -> None:

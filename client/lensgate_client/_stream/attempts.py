@@ -2,9 +2,15 @@
 
 from collections import deque
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from itertools import islice
 from typing import Generic, TypeVar
 
+from lensgate_client.errors import quoted, truncated
+
 _Order = TypeVar("_Order")
+
+_MAX_QUOTED = 100
 
 
 class Attempts(Generic[_Order]):
@@ -50,3 +56,18 @@ class Attempts(Generic[_Order]):
         if not accepted and number + 1 < self.limit:
             self._again.append((order, number + 1))
         return order, number + 1
+
+    @contextmanager
+    def noted(self) -> Iterator[None]:
+        """Note on an error of the block which orders were begun and not finished."""
+        try:
+            yield
+        except Exception as error:
+            # The stream's note numbers the images of one iteration, which the caller cannot match with orders.
+            notes = [note for note in getattr(error, "__notes__", ()) if not note.startswith("lensgate: of the images")]
+            begun = [order for order, _ in (*self._unjudged, *self._again)]
+            if begun:
+                text = ", ".join(quoted(order) for order in islice(begun, _MAX_QUOTED))
+                notes.append(f"lensgate: orders that were begun and not finished ({len(begun):,}): {truncated(text)}")
+            error.__notes__ = notes
+            raise

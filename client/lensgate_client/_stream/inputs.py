@@ -54,12 +54,9 @@ def check_images(images: object, expected: object) -> None:
         raise TypeError("expected an iterable of images, not a file object: pass its bytes in a list")
     if isinstance(images, Mapping):
         raise TypeError("expected an iterable of images, not a mapping: pass its values()")
-    if not is_tensor(images) and not hasattr(images, "__aiter__"):
-        try:
-            iter(images)  # type: ignore[call-overload]
-        except TypeError:
-            kind = truncated(type(images).__name__, 80)
-            raise TypeError(f"expected an iterable of images, not {kind}") from None
+    # `iter` would start the workers of a data loader, which starts others for the images themselves.
+    if not (is_tensor(images) or isinstance(images, Iterable | AsyncIterable) or hasattr(type(images), "__getitem__")):
+        raise TypeError(f"expected an iterable of images, not {truncated(type(images).__name__, 80)}")
     checked_label(expected)
 
 
@@ -77,6 +74,11 @@ async def aiterate_inputs(images: ImageInputs | AsyncIterable[ImageInput]) -> As
     for image in iterate_inputs(images):
         yield image
         await asyncio.sleep(0)
+
+
+def count_inputs(image: ImageInput) -> int:
+    """Return the number of images in an input."""
+    return count_images(image.image if isinstance(image, Ask) else image)
 
 
 def to_ask(image: ImageInput, expected: Label | None, image_id: str | None = None) -> Ask:

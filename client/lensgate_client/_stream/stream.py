@@ -1,10 +1,11 @@
 """Outcomes of a blocking stream: the caller's thread fills and empties the window while other threads send."""
 
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future
 
+from lensgate_client._pixels.images import ImageInput
 from lensgate_client._protocol.payloads import Payload
-from lensgate_client._stream.inputs import DeferredErrorIterable
+from lensgate_client._stream.inputs import DeferredErrorIterable, count_inputs
 from lensgate_client._stream.window import InFlightWindow, RequestBatch, WindowLimits
 from lensgate_client.models import ImageFailed, Outcome
 
@@ -33,9 +34,16 @@ class OutcomeStream:
         self._submit = submit
         self._is_eager = is_eager
 
-    def run(self, payloads: Iterable[Payload | ImageFailed]) -> Generator[Outcome, None, None]:
-        """Yield the outcomes in order; raise an error of `payloads` after the outcomes of all earlier payloads."""
-        window, payloads = self._window, DeferredErrorIterable(payloads)
+    def run(
+        self, images: Iterable[ImageInput], open_input: Callable[[ImageInput], Iterable[Payload | ImageFailed]]
+    ) -> Generator[Outcome, None, None]:
+        """Yield the outcomes in order; raise an error of `images` after the outcomes of all earlier ones.
+
+        Args:
+            images: images and batches.
+            open_input: returns the payloads of an image or batch.
+        """
+        window, payloads = self._window, DeferredErrorIterable(self._payloads(images, open_input))
         try:
             for payload in payloads:
                 self._send(window.add(payload))
@@ -47,20 +55,26 @@ class OutcomeStream:
             while window:
                 yield self._next()
             payloads.raise_error()
+        except Exception as error:
+            window.add_note(error)
+            raise
         finally:
             for future in window.futures:
                 future.cancel()
+
+    def _payloads(
+        self, images: Iterable[ImageInput], open_input: Callable[[ImageInput], Iterable[Payload | ImageFailed]]
+    ) -> Iterator[Payload | ImageFailed]:
+        for image in images:
+            self._window.taken += count_inputs(image)
+            yield from open_input(image)
 
     def _next(self) -> Outcome:
         if not self._window.is_head_sent:
             self._send(self._window.flush())
         batch = self._window.head
         if batch is not None and not batch.is_settled:
-            try:
-                batch.settle(batch.future.result())
-            except Exception as error:
-                self._window.add_note(error)
-                raise
+            batch.settle(batch.future.result())
         return self._window.pop()
 
     def _send(self, batches: Iterable[RequestBatch[_Future]]) -> None:

@@ -87,6 +87,8 @@ class RequestBatch(Generic[_Future]):
 class InFlightWindow(Generic[_Future]):
     """Holds images from `add` to `pop`. Not thread-safe.
 
+    `taken` counts the images that the caller passed, for the note on an error.
+
     Args:
         limits: size and number of the requests; the values may change.
         ahead: most complete requests in the window; twice the concurrency if None.
@@ -104,6 +106,7 @@ class InFlightWindow(Generic[_Future]):
         self._batches: deque[RequestBatch[_Future]] = deque()
         self._packing: RequestBatch[_Future] | None = None
         self._popped = 0
+        self.taken = 0
 
     def __len__(self) -> int:
         return len(self._slots)
@@ -166,8 +169,9 @@ class InFlightWindow(Generic[_Future]):
 
     def add_note(self, error: BaseException) -> None:
         """Note on an error that ends the stream which images have no outcome."""
-        first, last = self._popped + 1, self._popped + len(self._slots)
-        error.add_note(f"lensgate: of the images passed so far, numbers {first} to {last} have no outcome")
+        if self._popped < self.taken:
+            numbers = f"numbers {self._popped + 1} to {self.taken}"
+            error.add_note(f"lensgate: of the images passed so far, {numbers} have no outcome")
 
     def _pack(self, payload: PixelPayload) -> list[RequestBatch[_Future]]:
         complete = [] if self._packing is None or self._has_room(self._packing, payload) else self.flush()
