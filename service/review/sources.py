@@ -14,7 +14,7 @@ from common.source_report import BINS, EDGES, Cell, Comparison, compare_sources
 from gate import Label, Reason
 from service.errors import MalformedRequest, NotFound, RecordsUnavailable
 from service.http.openapi import describe_problems
-from service.records.query import Filters, utc
+from service.records.query import Filters, Time, utc
 from service.records.routes import require_store
 from service.records.store import Store
 from service.records.tables import decisions, storable_text
@@ -33,8 +33,8 @@ class SourceQuery(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    since: datetime | None = Field(None, description="From this time on, UTC without a time zone; a day before `until`")
-    until: datetime | None = Field(None, description="Before this time, at most 31 days after `since`; now if missing")
+    since: Time | None = Field(None, description="From this time on, UTC without a time zone; a day before `until`")
+    until: Time | None = Field(None, description="Before this time, at most 31 days after `since`; now if missing")
     version: Annotated[str, Field(max_length=64)] | None = Field(
         None, description="Version of the model; the served one, with the band in use, if missing"
     )

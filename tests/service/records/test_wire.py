@@ -238,6 +238,8 @@ def test_csv_without_rows_has_a_header(recording: Running) -> None:
         ("min_probability=2", "min_probability"),
         ("min_probability=0.9&max_probability=0.1", "min_probability must not exceed max_probability"),
         ("since=yesterday", "since"),
+        ("since=20261130", "since: must be a time such as 2026-11-30T12:00:00Z"),
+        ("until=1796040000.5", "until: must be a time"),
         ("since=2026-02-01&until=2026-01-01", "since must not be after until"),
         ("colour=red", "colour"),
         ("format=xml", "format"),
