@@ -8,6 +8,10 @@ from pydantic import BaseModel, ConfigDict
 
 from service.errors import ServiceError
 
+TEXT = {"type": "string"}
+BINARY = {"type": "string", "format": "binary"}
+"""Schemas of bodies that are not JSON."""
+
 
 class Problem(BaseModel):
     """An error (RFC 9457); `code` is stable."""
@@ -39,6 +43,11 @@ def describe_problems(kinds: Iterable[type[ServiceError]]) -> dict[int | str, di
     """Describe the errors of an endpoint, by status."""
     content = {"application/problem+json": {"schema": Problem.model_json_schema()}}
     return {kind.status: {"description": inspect.getdoc(kind), "content": content} for kind in kinds}
+
+
+def describe_files(schemas: Mapping[str, Mapping[str, Any]]) -> dict[int | str, dict[str, Any]]:
+    """Describe answers with other content than JSON, by Content-Type."""
+    return {200: {"content": {kind: {"schema": schema} for kind, schema in schemas.items()}}}
 
 
 def describe_operation(

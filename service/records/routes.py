@@ -12,7 +12,7 @@ from starlette.convertors import Convertor, register_url_convertor
 from common.terminal import escape_formula
 from service.errors import MalformedRequest, NotFound, RecordsUnavailable
 from service.http.downloads import Downloads
-from service.http.openapi import describe_problems
+from service.http.openapi import BINARY, TEXT, describe_files, describe_problems
 from service.http.responses import json_response, write_table
 from service.records.failures import FailureFilters, FailurePage, find_failures
 from service.records.query import RECORD_PATTERN, Page, find_all, find_image, find_one, find_page
@@ -59,7 +59,12 @@ def make_record_routes(store: Store | None, downloads: Downloads) -> APIRouter:
     """Make the routes; without a store they respond with 404 and the reason."""
     router = APIRouter(responses=describe_problems([MalformedRequest, NotFound, RecordsUnavailable]))
 
-    @router.get("/v1/decisions", response_model=RecordPage, summary="List decisions, newest first")
+    @router.get(
+        "/v1/decisions",
+        response_model=RecordPage,
+        responses=describe_files({_CSV: TEXT, _NDJSON: TEXT}),
+        summary="List decisions, newest first",
+    )
     async def list_decisions(request: Request, page: Annotated[Page, Query()]) -> Response:
         kept = require_store(store)
         kind = page.format or _FORMATS.get(request.headers.get("accept", ""), "json")
@@ -71,7 +76,10 @@ def make_record_routes(store: Store | None, downloads: Downloads) -> APIRouter:
 
     # Callers' ids may contain slashes; only after a record does `/image` name its preview.
     @router.get(
-        "/v1/decisions/{record:record}/image", response_class=Response, summary="Get the preview of an image, a JPEG"
+        "/v1/decisions/{record:record}/image",
+        response_class=Response,
+        responses=describe_files({"image/jpeg": BINARY}),
+        summary="Get the preview of an image, a JPEG",
     )
     def image(record: str) -> Response:
         # The preview of a record never changes.

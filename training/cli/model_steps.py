@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from common.storage import AnyPath, locked
 from common.terminal import count, say
 from gate import Label, ModelError, ModelStore
-from gate.card import Card, CardMetrics
+from gate.card import Card, SplitMetrics
 from training.cli import options as option
 from training.cli.data_steps import print_problems
 from training.cli.options import PresetOptions, Steps, add_step
@@ -325,7 +325,7 @@ def _warn_of_leak(card: Card, manifest: "Manifest") -> None:
         )
 
 
-def _print_metrics(metrics: dict[str, CardMetrics]) -> None:
+def _print_metrics(metrics: dict[str, SplitMetrics]) -> None:
     say(f"{'test split':16} {'images':>6}  {'accuracy [95 %]':24} {'log loss [95 %]':24} coverage")
     for name, metric in metrics.items():
         accuracy, loss = metric.accuracy, metric.log_loss
