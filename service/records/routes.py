@@ -10,6 +10,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.convertors import Convertor, register_url_convertor
 
 from common.terminal import escape_formula
+from service.accept import read_accept
 from service.errors import MalformedRequest, NotFound, RecordsUnavailable
 from service.http.downloads import Downloads
 from service.http.openapi import BINARY, TEXT, describe_files, describe_problems
@@ -21,7 +22,7 @@ from service.records.store import Store
 
 _NDJSON = "application/x-ndjson"
 _CSV = "text/csv"
-_FORMATS = {_CSV: "csv", _NDJSON: "ndjson"}
+_FORMATS = {"application/json": "json", _CSV: "csv", _NDJSON: "ndjson"}
 
 Records = Iterable[dict[str, Any]]
 
@@ -67,7 +68,7 @@ def make_record_routes(store: Store | None, downloads: Downloads) -> APIRouter:
     )
     async def list_decisions(request: Request, page: Annotated[Page, Query()]) -> Response:
         kept = require_store(store)
-        kind = page.format or _FORMATS.get(request.headers.get("accept", ""), "json")
+        kind = page.format or _preferred_format(",".join(request.headers.getlist("accept")))
         if kind == "csv":
             return await downloads.respond(_write_csv(find_all(kept, page)), "decisions.csv", media_type=_CSV)
         if kind == "ndjson":
@@ -107,6 +108,12 @@ def require_store(store: Store | None) -> Store:
     if store is None:
         raise NotFound("records are off: set LENSGATE_RECORDS_URL and restart")
     return store
+
+
+def _preferred_format(accept: str) -> str:
+    """Return the format that the caller names with the most weight, the first of several; JSON if it names none."""
+    named = [one for one in read_accept(accept) if one.name in _FORMATS and one.weight > 0]
+    return _FORMATS[max(named, key=lambda one: one.weight).name] if named else "json"
 
 
 def _answer_page(store: Store, page: Page) -> Response:

@@ -223,6 +223,22 @@ def test_csv_export_escapes_formulas(recording: Running) -> None:
     assert (row["band_low"], row["model_version"], row["decision"]) == ("0.4", "1", "discard")
 
 
+@pytest.mark.parametrize(
+    ("accept", "kind"),
+    [
+        ("text/csv; charset=utf-8", "text/csv"),
+        ("text/csv, */*;q=0.1", "text/csv"),
+        ("application/json;q=0.2, Application/X-NDJSON", "application/x-ndjson"),
+        ("application/json, text/csv, application/x-ndjson", "application/json"),
+        ("text/csv;q=0, */*", "application/json"),
+        ("text/html,application/xml;q=0.9,*/*;q=0.8", "application/json"),
+    ],
+)
+def test_the_format_is_the_one_that_the_caller_prefers(recording: Running, accept: str, kind: str) -> None:
+    answer = recording.client.get("/v1/decisions", headers={"Accept": accept})
+    assert answer.headers["content-type"].partition(";")[0] == kind
+
+
 def test_csv_without_rows_has_a_header(recording: Running) -> None:
     lines = recording.client.get("/v1/decisions", params={"format": "csv"}).text.splitlines()
     assert len(lines) == 1
