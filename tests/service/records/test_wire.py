@@ -19,7 +19,7 @@ from sqlalchemy import text
 from service.inference.preprocess import Source
 from service.records import routes
 from service.records.decision_record import DecisionRecord
-from service.records.query import Page
+from service.records.query import Page, find_all
 from service.records.store import READERS, Store
 from tests.support.images import encode, flat
 from tests.support.servers import TIMEOUT, Running, running_service, wait_until
@@ -211,6 +211,28 @@ def test_all_decisions_are_exported_as_ndjson(recording: Running) -> None:
     answer = recording.client.get("/v1/decisions", headers={"Accept": "application/x-ndjson"})
     assert answer.headers["content-type"] == "application/x-ndjson"
     assert [json.loads(line) for line in answer.text.splitlines()] == ask(recording)["decisions"]
+
+
+def test_head_of_an_export_reads_one_page(recording: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(5):
+        recording.post(WHITE, id=str(number))
+    written(recording, 5)
+    pages = []
+
+    def find_slowly(store: Store, page: Page) -> Iterator[list[dict[str, Any]]]:
+        for _ in range(1_000):
+            pages.append(page)
+            yield next(find_all(store, page))
+
+    monkeypatch.setattr(routes, "find_all", find_slowly)
+    for kind in ("csv", "ndjson"):
+        head = recording.client.head("/v1/decisions", params={"format": kind})
+        assert (head.status_code, head.content) == (200, b"")
+        assert f"decisions.{kind}" in head.headers["content-disposition"]
+    # The connection is free for the next request, which has a whole answer.
+    assert len(ask(recording)["decisions"]) == 5
+    assert len(pages) <= 4
+    assert len(recording.client.get("/v1/decisions", params={"format": "ndjson"}).text.splitlines()) == 5_000
 
 
 def test_csv_export_escapes_formulas(recording: Running) -> None:
