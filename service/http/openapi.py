@@ -55,7 +55,7 @@ def describe_operation(
     *,
     parameters: Iterable[Mapping[str, Any]],
     body: Mapping[str, type[BaseModel] | Mapping[str, Any]],
-    answer: type[BaseModel] | Mapping[str, Any],
+    answer: Mapping[str, type[BaseModel] | Mapping[str, Any]],
     errors: Iterable[type[ServiceError]],
 ) -> dict[str, Any]:
     """Describe one OpenAPI operation.
@@ -64,17 +64,17 @@ def describe_operation(
         summary: one line.
         parameters: those of path, query and header.
         body: schema, or model, by Content-Type.
-        answer: schema or model of the 200 response.
+        answer: schema, or model, of the 200 response, by Content-Type.
         errors: the possible errors.
     """
-    schema = _schema_of(answer, mode="serialization")
+    content = {kind: {"schema": _schema_of(part, mode="serialization")} for kind, part in answer.items()}
     problems = {str(status): problem for status, problem in describe_problems(errors).items()}
     return {
         "summary": summary,
         "parameters": list(parameters),
         "requestBody": describe_body(body),
         "responses": {
-            "200": {"description": "The answer", "content": {"application/json": {"schema": schema}}},
+            "200": {"description": "The answer", "content": content},
             **problems,
         },
     }
