@@ -158,7 +158,7 @@ class CardDataSet(_CardPart):
     images: dict[str, dict[Label, int]]
 
 
-class CardMetrics(_CardPart):
+class SplitMetrics(_CardPart):
     """Quality of the exported model on one test split of `images` images.
 
     `coverage` is the share accepted; it is null if the band was chosen after the test. `unfamiliar` is the share
@@ -234,7 +234,7 @@ class CardText(_CardPart):
     novelty_threshold: NoveltyThreshold | None = None
     data: tuple[CardDataSet, ...]
     training: CardTraining
-    metrics: dict[str, CardMetrics]
+    metrics: dict[str, SplitMetrics]
     reference_histogram: ReferenceHistogram
     tools: dict[str, str]
     golden: tuple[GoldenSample, ...] = ()

@@ -18,6 +18,9 @@ from gate.header import ImageFormat, read_header
 ENDING = ".tar"
 
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\\\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+_RESERVED = re.compile("_(?=_[^/]*__/)")
+"""The start of a first folder such as `__faces__`: the package webdataset skips what lies in it as metadata."""
+
 _CUT_ESCAPE = re.compile("%[0-9A-F]?$")
 
 _NAME_BYTES = 255
@@ -39,10 +42,12 @@ def kept_name(unit: WorkUnit, job: BulkJob) -> str:
 
 
 def safe_name(name: str) -> str:
-    """Make a name safe to unpack: percent-encode `..`, a leading slash, backslashes and control characters."""
+    """Make a name safe to unpack and to read: percent-encode `..`, a leading slash, backslashes, control characters."""
     safe = "/".join("%2E%2E" if part == ".." else part for part in name.split("/"))
     if safe.startswith("/"):
         safe = f"%2F{safe[1:]}"
+    elif _RESERVED.match(safe):
+        safe = f"%5F{safe[1:]}"
     return _UNSAFE.sub(lambda match: quote(match[0], safe=""), safe)
 
 

@@ -19,7 +19,7 @@ from service.errors import (
     NotReady,
     Overloaded,
 )
-from service.http.openapi import describe_body, describe_problems
+from service.http.openapi import BINARY, describe_body, describe_problems
 from service.http.request_body import WhileConnected, read_body
 from service.http.scope_state import request_state
 from service.ids import Identity, Source, new_id
@@ -36,7 +36,8 @@ _PROBLEMS = describe_problems(
 )
 _BODY = {
     "requestBody": describe_body(
-        {kind: {"type": "string", "format": "binary"} for kind in ("image/png", "image/jpeg", "image/webp")}
+        # The last is for generated clients that know no type of images; the Content-Type is ignored.
+        dict.fromkeys(("image/png", "image/jpeg", "image/webp", "application/octet-stream"), BINARY)
     )
 }
 

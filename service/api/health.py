@@ -8,7 +8,7 @@ from service.errors import NotReady, ServiceError
 from service.http.allowed_methods import AllowedMethods
 from service.http.body_limits import BodyLimit
 from service.http.head_requests import HeadAsGet
-from service.http.openapi import describe_problems
+from service.http.openapi import TEXT, describe_files, describe_problems
 from service.http.server_config import make_config
 from service.http.telemetry import Telemetry, answer_error
 from service.http.uvicorn_adapter.server import SecondServer
@@ -31,7 +31,12 @@ def make_probe_routes(runtime: Runtime) -> APIRouter:
         runtime.check_ready()
         return {"status": "ready"}
 
-    @router.get("/metrics", summary="Export Prometheus metrics", response_class=Response)
+    @router.get(
+        "/metrics",
+        summary="Export Prometheus metrics",
+        response_class=Response,
+        responses=describe_files(dict.fromkeys(("text/plain", "application/openmetrics-text"), TEXT)),
+    )
     async def metrics(request: Request) -> Response:
         reading = await runtime.metrics_of_all.all(ask=True)
         body, content_type = write_metrics(reading, ",".join(request.headers.getlist("accept")))

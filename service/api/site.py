@@ -13,8 +13,18 @@ from fastapi.openapi.utils import get_openapi
 from starlette.exceptions import HTTPException
 from starlette.routing import Route
 
+from service.access.policy import Open, need_of
 from service.api.documentation import name_schemas, order_and_describe
-from service.errors import ServiceError
+from service.errors import (
+    BodyTooLarge,
+    BodyTooSlow,
+    Forbidden,
+    MalformedRequest,
+    RateLimited,
+    ServiceError,
+    Unauthorized,
+)
+from service.http.openapi import describe_problems
 from service.http.query_params import check_query
 from service.http.telemetry import answer_error
 
@@ -59,14 +69,15 @@ def _describe(site: FastAPI, endpoints: Sequence[Route]) -> dict[str, Any]:
         if operation := getattr(route.endpoint, "operation", None):
             document["paths"].setdefault(route.path, {})["post"] = deepcopy(operation)
     for path, operations in document["paths"].items():
-        for operation in operations.values():
+        for method, operation in operations.items():
             _name_parts(path, operation)
             _drop_default(operation["responses"])
+            _describe_refusals(method, path, operation)
     for name in _DEFAULTS:
         document["components"]["schemas"].pop(name, None)
     order_and_describe(document)
     name_schemas(document)
-    # Optional: authentication may be off, and some paths are open to all.
+    # Optional: authentication may be off.
     document["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
     document["security"] = [{"token": []}, {}]
     return document
@@ -79,6 +90,20 @@ def _name_parts(path: str, operation: dict[str, Any]) -> None:
     for name in re.findall(r"{(\w+)}", path):
         if name not in known:
             parameters.append({"name": name, "in": "path", "required": True, "schema": {"type": "string"}})
+
+
+def _describe_refusals(method: str, path: str, operation: dict[str, Any]) -> None:
+    """Add the errors that precede the endpoint: of access, of names in the query, and of a small body."""
+    problems: list[type[ServiceError]] = []
+    if need_of(method.upper(), path) is Open.TO_ALL:
+        operation["security"] = []
+    else:
+        problems += [MalformedRequest, Unauthorized, Forbidden, RateLimited]
+    if "application/json" in operation.get("requestBody", {}).get("content", ()):
+        problems += [BodyTooSlow, BodyTooLarge]
+    for status, problem in describe_problems(problems).items():
+        operation["responses"].setdefault(str(status), problem)
+    operation["responses"] = dict(sorted(operation["responses"].items()))
 
 
 def _drop_default(answers: dict[str, Any]) -> None:

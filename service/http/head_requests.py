@@ -1,10 +1,13 @@
 """HEAD requests: the head of the answer to GET, for every path that supports GET (RFC 9110, 9.3.2)."""
 
-from starlette.types import ASGIApp, Receive, Scope, Send
+from anyio import CancelScope
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
 class HeadAsGet:
-    """ASGI middleware that passes HEAD on as GET. The server, which knows the method, leaves out the body.
+    """ASGI middleware that passes HEAD on as GET, and ends it once the head is known: exports take minutes.
+
+    The server, which knows the method, leaves out the body.
 
     Args:
         app: the wrapped app.
@@ -19,8 +22,16 @@ class HeadAsGet:
             await self._app(scope, receive, send)
             return
         passed_on = {**scope, "method": "GET"}
+
+        async def send_head(message: Message) -> None:
+            is_body = message["type"] == "http.response.body"
+            await send({"type": message["type"]} if is_body else message)
+            if is_body:
+                rest.cancel()
+
         try:
-            await self._app(passed_on, receive, send)
+            with CancelScope() as rest:
+                await self._app(passed_on, receive, send_head)
         finally:
             if "route" in passed_on:
                 scope["route"] = passed_on["route"]  # The label of metrics and logs.

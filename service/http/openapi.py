@@ -8,6 +8,10 @@ from pydantic import BaseModel, ConfigDict
 
 from service.errors import ServiceError
 
+TEXT = {"type": "string"}
+BINARY = {"type": "string", "format": "binary"}
+"""Schemas of bodies that are not JSON."""
+
 
 class Problem(BaseModel):
     """An error (RFC 9457); `code` is stable."""
@@ -41,12 +45,17 @@ def describe_problems(kinds: Iterable[type[ServiceError]]) -> dict[int | str, di
     return {kind.status: {"description": inspect.getdoc(kind), "content": content} for kind in kinds}
 
 
+def describe_files(schemas: Mapping[str, Mapping[str, Any]]) -> dict[int | str, dict[str, Any]]:
+    """Describe answers with other content than JSON, by Content-Type."""
+    return {200: {"content": {kind: {"schema": schema} for kind, schema in schemas.items()}}}
+
+
 def describe_operation(
     summary: str,
     *,
     parameters: Iterable[Mapping[str, Any]],
     body: Mapping[str, type[BaseModel] | Mapping[str, Any]],
-    answer: type[BaseModel] | Mapping[str, Any],
+    answer: Mapping[str, type[BaseModel] | Mapping[str, Any]],
     errors: Iterable[type[ServiceError]],
 ) -> dict[str, Any]:
     """Describe one OpenAPI operation.
@@ -55,17 +64,17 @@ def describe_operation(
         summary: one line.
         parameters: those of path, query and header.
         body: schema, or model, by Content-Type.
-        answer: schema or model of the 200 response.
+        answer: schema, or model, of the 200 response, by Content-Type.
         errors: the possible errors.
     """
-    schema = _schema_of(answer, mode="serialization")
+    content = {kind: {"schema": _schema_of(part, mode="serialization")} for kind, part in answer.items()}
     problems = {str(status): problem for status, problem in describe_problems(errors).items()}
     return {
         "summary": summary,
         "parameters": list(parameters),
         "requestBody": describe_body(body),
         "responses": {
-            "200": {"description": "The answer", "content": {"application/json": {"schema": schema}}},
+            "200": {"description": "The answer", "content": content},
             **problems,
         },
     }

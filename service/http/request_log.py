@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("service.access")
 _MAX_DETAIL = 500
 _MAX_PATH = 256
+_ATTRIBUTES = {"code": "error.type"}
+"""The name of OpenTelemetry for a field of the log; the others get the prefix `lensgate.`."""
 
 
 class RequestLog:
@@ -66,12 +68,13 @@ class RequestLog:
         seconds = time.monotonic() - started
         self._metrics.observe_request(route, status, seconds)
         failure = _describe_failure(state, status, names or {})
-        fields = _common_fields(state, route, status, seconds=seconds, further={**failure, **state.log})
+        further = {**failure, **state.log}
+        fields = _common_fields(state, route, status, seconds=seconds, further=further)
         if self._on_failure is not None and "code" in fields and asks_for_decisions(method, path):
             self._on_failure(_failed_request(fields, path))
         if stages := state.stages.milliseconds():
             fields["stages"] = stages
-        if trace_id := self._trace(state, method, route, status, started=started, headers=headers):
+        if trace_id := self._trace(state, method, route, status, started=started, headers=headers, further=further):
             fields["trace_id"] = trace_id
             self._metrics.link_trace(trace_id, route, seconds, stages=state.stages.latest())
         _write(f"{method} {path[:_MAX_PATH]}", fields)
@@ -85,6 +88,7 @@ class RequestLog:
         *,
         started: float,
         headers: Callable[[], Mapping[str, str]],
+        further: Mapping[str, str | int],
     ) -> str | None:
         if self._tracer is None:
             return None
@@ -98,7 +102,7 @@ class RequestLog:
                 "http.route": route,
                 "http.response.status_code": status,
                 "lensgate.request_id": state.request_id,
-                **{f"lensgate.{name}": str(value) for name, value in state.log.items()},
+                **{_ATTRIBUTES.get(name, f"lensgate.{name}"): value for name, value in further.items()},
             },
         )
 

@@ -1,11 +1,10 @@
 """Traces over OTLP, off unless an endpoint is set: a span for each request and one below it for each of its stages.
 
 Needs the extra `tracing`. OpenTelemetry's own variables configure the rest: `OTEL_SERVICE_NAME`,
-`OTEL_TRACES_SAMPLER`, `OTEL_EXPORTER_OTLP_HEADERS`.
+`OTEL_RESOURCE_ATTRIBUTES`, `OTEL_TRACES_SAMPLER`, `OTEL_EXPORTER_OTLP_HEADERS`.
 """
 
 import logging
-import os
 import time
 from collections.abc import Mapping, Sequence
 from urllib.parse import urlsplit
@@ -31,15 +30,14 @@ class Tracer:
     """Creates the spans of a request after it has ended, from the times measured for the log.
 
     Args:
-        endpoint: of a collector that accepts OTLP over HTTP.
+        endpoint: of a collector that accepts OTLP over HTTP; without a path, the usual one is added.
         exporter: replaces the OTLP exporter.
     """
 
     def __init__(self, endpoint: str, *, exporter: SpanExporter | None = None) -> None:
-        resource = Resource.create({SERVICE_NAME: os.environ.get("OTEL_SERVICE_NAME", "lensgate")})
-        self._provider = TracerProvider(resource=resource, shutdown_on_exit=False)
+        self._provider = TracerProvider(resource=_describe_service(), shutdown_on_exit=False)
         _hide_query(endpoint)
-        exporter = exporter or OTLPSpanExporter(endpoint, timeout=EXPORT_SECONDS)
+        exporter = exporter or OTLPSpanExporter(_with_path(endpoint), timeout=EXPORT_SECONDS)
         self._provider.add_span_processor(BatchSpanProcessor(exporter))
         self._tracer = self._provider.get_tracer("lensgate")
 
@@ -84,6 +82,20 @@ class Tracer:
     def close(self) -> None:
         """Flush pending spans, as far as the collector accepts them."""
         self._provider.shutdown()
+
+
+def _describe_service() -> Resource:
+    """Return the attributes of OpenTelemetry's variables, and a name for the service if they have none."""
+    found = Resource.create()
+    if str(found.attributes[SERVICE_NAME]).startswith("unknown_service"):
+        return found.merge(Resource({SERVICE_NAME: "lensgate"}))
+    return found
+
+
+def _with_path(endpoint: str) -> str:
+    """Add the path of the protocol to an address alone, which collectors answer 404."""
+    parts = urlsplit(endpoint)
+    return endpoint if parts.path.strip("/") else parts._replace(path="/v1/traces").geturl()
 
 
 def _hide_query(endpoint: str) -> None:

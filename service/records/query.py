@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from sqlalchemy import ColumnElement, Connection, Select, select
 
 from gate import Action, Label, Reason
@@ -22,6 +22,25 @@ PAGE = 1_000
 
 RECORD_PATTERN = "[0-9A-HJKMNP-TV-Z]{26}"
 RecordId = Annotated[str, Field(pattern=f"^{RECORD_PATTERN}$")]
+
+
+def _no_number(value: object) -> object:
+    """Refuse numbers: pydantic reads them as seconds or milliseconds since 1970, so 20261130 would be a day in 1970."""
+    if isinstance(value, int | float) or (isinstance(value, str) and _is_number(value)):
+        raise ValueError("must be a time such as 2026-11-30T12:00:00Z, or a day such as 2026-11-30, not a number")
+    return value
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+Time = Annotated[datetime, BeforeValidator(_no_number)]
+"""A time of a query, by RFC 3339; a day means its first moment."""
 
 
 class Filters(BaseModel):
@@ -43,8 +62,8 @@ class Filters(BaseModel):
         None, description="SHA-256 of the image's bytes"
     )
     audit: bool | None = Field(None, description="Whether the image is in the audit sample")
-    since: datetime | None = Field(None, description="From this time on; UTC without a time zone")
-    until: datetime | None = Field(None, description="Before this time; UTC without a time zone")
+    since: Time | None = Field(None, description="From this time on; UTC without a time zone")
+    until: Time | None = Field(None, description="Before this time; UTC without a time zone")
     min_probability: Probability | None = Field(None, description="Lowest probability of glasses")
     max_probability: Probability | None = Field(None, description="Highest probability of glasses")
 

@@ -9,9 +9,10 @@ from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
 from common.terminal import escape_formula
+from service.accept import read_accept
 from service.errors import MalformedRequest, NotFound, RecordsUnavailable
 from service.http.downloads import Downloads
-from service.http.openapi import describe_problems
+from service.http.openapi import BINARY, TEXT, describe_files, describe_problems
 from service.http.responses import json_response, write_table
 from service.paths import DECISIONS
 from service.records.failures import FailureFilters, FailurePage, find_failures
@@ -22,7 +23,7 @@ from service.records.store import Store, require_store
 
 _NDJSON = "application/x-ndjson"
 _CSV = "text/csv"
-_FORMATS = {_CSV: "csv", _NDJSON: "ndjson"}
+_FORMATS = {"application/json": "json", _CSV: "csv", _NDJSON: "ndjson"}
 
 Records = Iterable[dict[str, Any]]
 
@@ -38,10 +39,15 @@ def make_record_routes(store: Store | None, downloads: Downloads) -> APIRouter:
     """Make the routes; without a store they respond with 404 and the reason."""
     router = APIRouter(responses=describe_problems([MalformedRequest, NotFound, RecordsUnavailable]))
 
-    @router.get(DECISIONS, response_model=RecordPage, summary="List decisions, newest first")
+    @router.get(
+        DECISIONS,
+        response_model=RecordPage,
+        responses=describe_files({_CSV: TEXT, _NDJSON: TEXT}),
+        summary="List decisions, newest first",
+    )
     async def list_decisions(request: Request, page: Annotated[Page, Query()]) -> Response:
         kept = require_store(store)
-        kind = page.format or _FORMATS.get(request.headers.get("accept", ""), "json")
+        kind = page.format or _preferred_format(",".join(request.headers.getlist("accept")))
         if kind == "csv":
             return await downloads.respond(_write_csv(find_all(kept, page)), "decisions.csv", media_type=_CSV)
         if kind == "ndjson":
@@ -49,7 +55,12 @@ def make_record_routes(store: Store | None, downloads: Downloads) -> APIRouter:
         return await run_in_threadpool(_answer_page, kept, page)
 
     # Callers' ids may contain slashes; only after a record does `/image` name its preview.
-    @router.get(f"{DECISIONS}/{RECORD}/image", response_class=Response, summary="Get the preview of an image, a JPEG")
+    @router.get(
+        f"{DECISIONS}/{RECORD}/image",
+        response_class=Response,
+        responses=describe_files({"image/jpeg": BINARY}),
+        summary="Get the preview of an image, a JPEG",
+    )
     def image(record: str) -> Response:
         # The preview of a record never changes.
         headers = {"Cache-Control": "private, max-age=86400, immutable"}
@@ -65,6 +76,12 @@ def make_record_routes(store: Store | None, downloads: Downloads) -> APIRouter:
         return json_response({"failures": failures, "next": after})
 
     return router
+
+
+def _preferred_format(accept: str) -> str:
+    """Return the format that the caller names with the most weight, the first of several; JSON if it names neach."""
+    named = [each for each in read_accept(accept) if each.name in _FORMATS and each.weight > 0]
+    return _FORMATS[max(named, key=lambda each: each.weight).name] if named else "json"
 
 
 def _answer_page(store: Store, page: Page) -> Response:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from service.errors import Conflict, Forbidden, MalformedRequest, NotFound, RecordsUnavailable
 from service.http.downloads import Downloads
 from service.http.json_body import JsonRoute
-from service.http.openapi import describe_problems
+from service.http.openapi import BINARY, TEXT, describe_files, describe_problems
 from service.http.responses import json_response
 from service.ids import Source
 from service.records.query import NO_FILTERS, Filters, RecordId
@@ -177,12 +177,22 @@ def _add_reading(router: APIRouter, store: Store | None, served: Callable[[], Se
 
 
 def _add_exports(router: APIRouter, store: Store | None, downloads: Downloads) -> None:
-    @router.get("/corrections.csv", response_class=Response, summary="Export all verdicts as corrections for training")
+    @router.get(
+        "/corrections.csv",
+        response_class=Response,
+        responses=describe_files({"text/csv": TEXT}),
+        summary="Export all verdicts as corrections for training",
+    )
     async def corrections(ids: Ids = Ids.RECORD) -> Response:
         lines = write_corrections(require_store(store), ids)
         return await downloads.respond(lines, "corrections.csv", media_type="text/csv")
 
-    @router.get("/dataset.tar", response_class=Response, summary="Export labelled images in the Kaggle layout")
+    @router.get(
+        "/dataset.tar",
+        response_class=Response,
+        responses=describe_files({"application/x-tar": BINARY}),
+        summary="Export labelled images in the Kaggle layout",
+    )
     async def dataset() -> Response:
         parts = write_dataset(require_store(store))
         return await downloads.respond(parts, "dataset.tar", media_type="application/x-tar")

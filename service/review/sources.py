@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Select, Subquery, case, func, literal, sel
 
 from common.source_report import BINS, EDGES, Cell, Comparison, compare_sources
 from gate import Label, Reason
-from service.records.query import Filters, utc
+from service.records.query import Filters, Time, utc
 from service.records.store import Store
 from service.records.tables import decisions, storable_text
 from service.review.served_version import ServedVersion
@@ -28,8 +28,8 @@ class SourceQuery(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    since: datetime | None = Field(None, description="From this time on, UTC without a time zone; a day before `until`")
-    until: datetime | None = Field(None, description="Before this time, at most 31 days after `since`; now if missing")
+    since: Time | None = Field(None, description="From this time on, UTC without a time zone; a day before `until`")
+    until: Time | None = Field(None, description="Before this time, at most 31 days after `since`; now if missing")
     version: Annotated[str, Field(max_length=64)] | None = Field(
         None, description="Version of the model; the served one, with the band in use, if missing"
     )

@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import tarfile
 import tempfile
 import time
@@ -44,13 +45,28 @@ def test_members_with_unsafe_paths_stay_below_their_folder(bulk: Bulk, tmp_path:
         unpack(opened, tmp_path / "unpacked")
 
 
-@given(st.text(st.characters(codec="utf-8"), max_size=30) | st.sampled_from(["..", "/..", "//a", "a//..", "\\..\\"]))
+@given(
+    st.text(st.characters(codec="utf-8"), max_size=30)
+    | st.sampled_from(["..", "__a__/b", "/..", "//a", "a//..", "\\..\\"])
+)
 def test_a_safe_name_stays_below_its_folder(name: str) -> None:
     safe = safe_name(name)
     assert ".." not in safe.split("/")
     assert not safe.startswith("/")
     assert not any(ord(each) < 32 or each in "\\\x7f" for each in safe)
     assert safe_name(safe) == safe
+
+
+def test_no_reader_takes_a_folder_for_metadata(bulk: Bulk, tmp_path: Path) -> None:
+    for name in ("__faces__/a", "__faces__/b__/c", "__a/b", "d/__e__/f", "__g__"):
+        path = tmp_path / "faces" / f"{name}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(face(LIGHT + len(name)))
+    bulk(tmp_path / "faces", tmp_path / "out", "--keep", tmp_path / "keep")
+    found = [name for tar in shards(tmp_path / "keep").values() for name in tar_members(tar)]
+    # The rule of webdataset for members that it skips.
+    assert not [name for name in found if re.match(r"__[^/]*__($|/)", name)]
+    assert sorted(found) == ["%5F_faces__/a.png", "%5F_faces__/b__/c.png", "__a/b.png", "__g__.png", "d/__e__/f.png"]
 
 
 def test_names_fit_into_folders_and_stay_apart(bulk: Bulk, tmp_path: Path) -> None:

@@ -16,9 +16,14 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.sdk.trace.export import SpanExporter
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
+from prometheus_client import CollectorRegistry
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
+from service.errors import MalformedRequest
+from service.http.request_log import RequestLog
+from service.http.scope_state import RequestState
 from service.http.tracing import Tracer
+from service.metrics.decisions import Metrics
 from service.timings import Stage, Stages
 from tests.support.images import encode, flat
 from tests.support.models import brightness_model, write_model
@@ -102,6 +107,46 @@ def test_a_key_in_the_address_of_the_collector_is_not_logged(caplog: pytest.LogC
     assert "hush" not in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("variables", "name"),
+    [
+        ({}, "lensgate"),
+        ({"OTEL_RESOURCE_ATTRIBUTES": "service.name=gate-eu,deployment.environment=test"}, "gate-eu"),
+        ({"OTEL_RESOURCE_ATTRIBUTES": "service.name=gate-eu", "OTEL_SERVICE_NAME": "gate-us"}, "gate-us"),
+    ],
+)
+def test_the_variables_of_opentelemetry_name_the_service(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], name: str
+) -> None:
+    for key, value in variables.items():
+        monkeypatch.setenv(key, value)
+    exporter = InMemorySpanExporter()
+    record(exporter)
+    assert exporter.get_finished_spans()[-1].resource.attributes["service.name"] == name
+
+
+def attributes_of(state: RequestState, status: int) -> dict[str, object]:
+    exporter = InMemorySpanExporter()
+    tracer = Tracer("http://unused", exporter=exporter)
+    log = RequestLog(Metrics(CollectorRegistry()), tracer=tracer)
+    log.observe(state, method="POST", path="/x", route="/x", status=status, started=0.0, headers=dict)
+    tracer.close()
+    return dict(exporter.get_finished_spans()[-1].attributes or {})
+
+
+def test_counts_are_numbers_in_the_trace() -> None:
+    found = attributes_of(RequestState(log={"accept": 3, "error": 0, "ended": "complete"}), 200)
+    assert (found["lensgate.accept"], found["lensgate.error"], found["lensgate.ended"]) == (3, 0, "complete")
+    assert "error.type" not in found
+
+
+def test_the_trace_of_a_failed_request_names_its_error() -> None:
+    state = RequestState(log={"id": "face-7"}, problem=MalformedRequest("limit: too small"))
+    found = attributes_of(state, 400)
+    assert (found["error.type"], found["lensgate.detail"]) == ("malformed_request", "limit: too small")
+    assert found["lensgate.id"] == "face-7"
+
+
 @contextmanager
 def collector() -> Iterator[tuple[str, list[bytes]]]:
     """An OTLP/HTTP collector that keeps the requests."""
@@ -110,7 +155,7 @@ def collector() -> Iterator[tuple[str, list[bytes]]]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             bodies.append(self.rfile.read(int(self.headers["content-length"])))
-            self.send_response(200)
+            self.send_response(200 if self.path == "/v1/traces" else 404)
             self.end_headers()
 
         def log_message(self, *_: object) -> None:
@@ -120,7 +165,7 @@ def collector() -> Iterator[tuple[str, list[bytes]]]:
         thread = Thread(target=server.serve_forever)
         thread.start()
         try:
-            yield f"http://127.0.0.1:{server.server_port}/v1/traces", bodies
+            yield f"http://127.0.0.1:{server.server_port}", bodies
         finally:
             server.shutdown()
             thread.join(TIMEOUT)
@@ -168,6 +213,7 @@ def test_a_collector_gets_the_stages_of_a_real_request_and_the_log_their_trace(t
     assert attributes["lensgate.decision"].string_value == "accept"
     (line,) = (json.loads(line) for line in (tmp_path / "log").read_text().splitlines() if "POST /v1" in line)
     assert line["trace_id"] == CALLER
+    assert "Failed to export" not in (tmp_path / "log").read_text()
     assert set(line["stages"]) == {"read", "queue", "decode", "inference"}
 
 

@@ -344,9 +344,10 @@ def test_the_documentation_names_bodies_answers_and_errors(service: Running) -> 
     document = service.client.get("/openapi.json").json()
     paths = document["paths"]
     operation = paths["/v1/decisions"]["post"]
-    assert set(operation["requestBody"]["content"]) == {"image/png", "image/jpeg", "image/webp"}
+    images = ["image/png", "image/jpeg", "image/webp", "application/octet-stream"]
+    assert list(operation["requestBody"]["content"]) == images
     assert {parameter["name"] for parameter in operation["parameters"]} == {"expected", "timeout_ms", "id", "source"}
-    statuses = {"200", "400", "408", "413", "422", "429", "500", "503", "504"}
+    statuses = {"200", "400", "401", "403", "408", "413", "422", "429", "500", "503", "504"}
     assert set(operation["responses"]) == statuses
     for status in statuses - {"200"}:
         ((kind, content),) = operation["responses"][status]["content"].items()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from common.storage import AnyPath, locked
 from common.terminal import count, say
 from gate import Label, ModelError, ModelStore
-from gate.card import Card, CardMetrics
+from gate.card import Card, SplitMetrics
 from training.cli import options as option
 from training.cli.options import PresetOptions, Steps, add_step
 
@@ -233,7 +233,7 @@ def _is_current(card: Card, models: Path) -> bool:
         return False
 
 
-def print_metrics(metrics: dict[str, CardMetrics]) -> None:
+def print_metrics(metrics: dict[str, SplitMetrics]) -> None:
     """Print a line for each data set of the test split."""
     say(f"{'test split':16} {'images':>6}  {'accuracy [95 %]':24} {'log loss [95 %]':24} coverage")
     for name, metric in metrics.items():

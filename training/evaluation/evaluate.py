@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from common import statistics
 from gate import Action, Band, Decision, Reason
-from gate.card import CardMetrics, CardText, DiscardedShares, Interval, ReferenceHistogram
+from gate.card import CardText, DiscardedShares, Interval, ReferenceHistogram, SplitMetrics
 from gate.pixels import Pixels
 from gate.scorer import Score, Scorer
 from training.data.outliers import JUDGED, make_outliers
@@ -55,7 +55,7 @@ def score_images(scorer: Scorer, card: CardText, images: Pixels, *, batch: int =
 
 def evaluate(
     probability: Floats, labels: NDArray[np.float32], band: Band, *, unfamiliar: Bools | None = None
-) -> CardMetrics:
+) -> SplitMetrics:
     """Compare probabilities, `[N]`, with labels, `[N]` of 0 and 1; `unfamiliar` is bool `[N]` if the model has novelty.
 
     Shares have Wilson's interval; the log loss has a bootstrap interval with a fixed seed.
@@ -64,7 +64,7 @@ def evaluate(
     accepted = np.array([one not in band for one in probability])
     if unfamiliar is not None:
         accepted &= ~unfamiliar
-    return CardMetrics(
+    return SplitMetrics(
         images=count,
         accuracy=wilson(int(correct.sum()), count),
         log_loss=_bootstrapped_mean(log_losses(probability, labels)),
@@ -74,7 +74,7 @@ def evaluate(
     )
 
 
-def evaluate_by_data_set(judged: GateScores, records: Records, card: CardText) -> dict[str, CardMetrics]:
+def evaluate_by_data_set(judged: GateScores, records: Records, card: CardText) -> dict[str, SplitMetrics]:
     """Evaluate each data set separately, so that an easy one does not hide a hard one."""
     band, origin = card.band.changed(), np.array(records.data_sets)
     unfamiliar = judged.unfamiliar if "novelty" in card.outputs else None

@@ -17,7 +17,7 @@ from service.api.request_admission import CountRefusals
 from service.errors import Internal, MalformedRequest, NotReady, Overloaded
 from service.http.caller import name_caller
 from service.http.framing import repeated_parameter, single_header
-from service.http.openapi import describe_body, describe_problems
+from service.http.openapi import BINARY, describe_body, describe_problems
 from service.http.scope_state import request_state
 from service.ids import Source
 from service.inference.request_context import ImageRequest
@@ -133,10 +133,7 @@ def make_batch_routes(runtime: Runtime) -> APIRouter:
         responses=describe_problems([MalformedRequest, Overloaded, Internal, NotReady]),
         openapi_extra={
             "requestBody": describe_body(
-                {
-                    _FORM: {"type": "object", "additionalProperties": {"type": "string", "format": "binary"}},
-                    _TAR: {"type": "string", "format": "binary"},
-                }
+                {_FORM: {"type": "object", "additionalProperties": BINARY}, _TAR: BINARY},
             )
         },
     )

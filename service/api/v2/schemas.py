@@ -30,7 +30,7 @@ from service.errors import (
     NotReady,
     Overloaded,
 )
-from service.http.openapi import describe_operation
+from service.http.openapi import BINARY, describe_operation
 from service.http.query_params import describe_unknown_name, names_of
 from service.ids import Source
 
@@ -263,8 +263,8 @@ INFER = describe_operation(
             "schema": {"type": "integer"},
         },
     ],
-    body={"application/json": InferenceHead, "application/octet-stream": {"type": "string", "format": "binary"}},
-    answer=InferenceResponse,
+    body={"application/json": InferenceHead, "application/octet-stream": BINARY},
+    answer={"application/json": InferenceResponse, "application/octet-stream": BINARY},
     errors=(
         MalformedRequest,
         NotFound,

@@ -19,7 +19,7 @@ from sqlalchemy import text
 from service.inference.preprocess import Source
 from service.records import routes
 from service.records.decision_record import DecisionRecord
-from service.records.query import Page
+from service.records.query import Page, find_all
 from service.records.store import READERS, Store
 from tests.support.images import encode, flat
 from tests.support.servers import TIMEOUT, Running, running_service, wait_until
@@ -213,6 +213,28 @@ def test_all_decisions_are_exported_as_ndjson(recording: Running) -> None:
     assert [json.loads(line) for line in answer.text.splitlines()] == ask(recording)["decisions"]
 
 
+def test_head_of_an_export_reads_one_page(recording: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(5):
+        recording.post(WHITE, id=str(number))
+    written(recording, 5)
+    pages = []
+
+    def find_slowly(store: Store, page: Page) -> Iterator[list[dict[str, Any]]]:
+        for _ in range(1_000):
+            pages.append(page)
+            yield next(find_all(store, page))
+
+    monkeypatch.setattr(routes, "find_all", find_slowly)
+    for kind in ("csv", "ndjson"):
+        head = recording.client.head("/v1/decisions", params={"format": kind})
+        assert (head.status_code, head.content) == (200, b"")
+        assert f"decisions.{kind}" in head.headers["content-disposition"]
+    # The connection is free for the next request, which has a whole answer.
+    assert len(ask(recording)["decisions"]) == 5
+    assert len(pages) <= 4
+    assert len(recording.client.get("/v1/decisions", params={"format": "ndjson"}).text.splitlines()) == 5_000
+
+
 def test_csv_export_escapes_formulas(recording: Running) -> None:
     recording.post(GREY, id="=1+1")
     written(recording, 1)
@@ -221,6 +243,22 @@ def test_csv_export_escapes_formulas(recording: Running) -> None:
     (row,) = csv.DictReader(io.StringIO(answer.text))
     assert row["id"] == "'=1+1"
     assert (row["band_low"], row["model_version"], row["decision"]) == ("0.4", "1", "discard")
+
+
+@pytest.mark.parametrize(
+    ("accept", "kind"),
+    [
+        ("text/csv; charset=utf-8", "text/csv"),
+        ("text/csv, */*;q=0.1", "text/csv"),
+        ("application/json;q=0.2, Application/X-NDJSON", "application/x-ndjson"),
+        ("application/json, text/csv, application/x-ndjson", "application/json"),
+        ("text/csv;q=0, */*", "application/json"),
+        ("text/html,application/xml;q=0.9,*/*;q=0.8", "application/json"),
+    ],
+)
+def test_the_format_is_the_one_that_the_caller_prefers(recording: Running, accept: str, kind: str) -> None:
+    answer = recording.client.get("/v1/decisions", headers={"Accept": accept})
+    assert answer.headers["content-type"].partition(";")[0] == kind
 
 
 def test_csv_without_rows_has_a_header(recording: Running) -> None:
@@ -238,6 +276,8 @@ def test_csv_without_rows_has_a_header(recording: Running) -> None:
         ("min_probability=2", "min_probability"),
         ("min_probability=0.9&max_probability=0.1", "min_probability must not exceed max_probability"),
         ("since=yesterday", "since"),
+        ("since=20261130", "since: must be a time such as 2026-11-30T12:00:00Z"),
+        ("until=1796040000.5", "until: must be a time"),
         ("since=2026-02-01&until=2026-01-01", "since must not be after until"),
         ("colour=red", "colour"),
         ("format=xml", "format"),

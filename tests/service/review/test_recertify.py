@@ -12,7 +12,7 @@ from sqlalchemy import insert
 
 from common.evidence import Side, log_evidence
 from gate import Band, Label, Model, ModelStore
-from gate.card import CardBand, CardClass, CardMetrics, DiscardedShares, Interval, NoveltyThreshold
+from gate.card import CardBand, CardClass, DiscardedShares, Interval, NoveltyThreshold, SplitMetrics
 from lensgate.band_export import lost_promises, with_band
 from lensgate.cli import main
 from service.ids import new_id
@@ -264,7 +264,7 @@ def graph_without_card(model: Model) -> bytes:
 def test_figures_of_another_band_are_left_out_of_the_exported_card(store: Store) -> None:
     seen = Interval(value=0.9, low=0.8, high=1.0)
     kinds = {"halves": DiscardedShares(images=9, discarded=seen, unfamiliar=seen)}
-    metrics = CardMetrics(images=9, accuracy=seen, log_loss=seen, coverage=seen, selective_accuracy=seen)
+    metrics = SplitMetrics(images=9, accuracy=seen, log_loss=seen, coverage=seen, selective_accuracy=seen)
     sure = CardClass(certified=True, target_risk=0.01, accepted=400, errors=0, bound=0.0075)
     card: dict[str, Any] = {
         "band": CardBand(chosen_by="certified", classes=dict.fromkeys(Label, sure)),

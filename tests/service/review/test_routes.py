@@ -203,6 +203,7 @@ def test_images_are_claimed_by_the_filters_of_decisions(store: Store, site: Site
         ({"colour": "red"}, "colour"),
         ({"min_probability": 2}, "min_probability"),
         ({"verdict": "unclear"}, "no verdict"),
+        ({"since": 20261130}, "since: must be a time"),
     ],
 )
 def test_a_filter_that_the_review_cannot_use_is_refused(site: Site, filters: dict[str, object], complaint: str) -> None:

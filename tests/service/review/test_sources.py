@@ -175,6 +175,7 @@ def test_reports_asked_for_at_a_time_are_computed_once_or_twice(
         {"since": "2026-01-02", "until": "2026-01-01"},
         {"since": "2026-01-01", "until": "2026-03-01"},
         {"until": "soon"},
+        {"until": "20261130"},
         {"limit": "101"},
         {"newest": "0"},
         {"source": "bad"},

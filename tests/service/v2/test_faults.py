@@ -261,8 +261,11 @@ def test_requests_are_counted_by_route_and_never_by_name(served: Running) -> Non
 
 def test_the_documentation_names_the_protocol(served: Running) -> None:
     paths = served.client.get("/openapi.json").json()["paths"]
-    assert set(paths["/v2/models/{name}/infer"]["post"]["responses"]) == {
-        *("200", "400", "404", "408", "413", "422", "429", "500", "503", "504")
+    infer = paths["/v2/models/{name}/infer"]["post"]
+    kinds = ["application/json", "application/octet-stream"]
+    assert list(infer["requestBody"]["content"]) == list(infer["responses"]["200"]["content"]) == kinds
+    assert set(infer["responses"]) == {
+        *("200", "400", "401", "403", "404", "408", "413", "422", "429", "500", "503", "504")
     }
     assert {"/v2", "/v2/health/live", "/v2/health/ready", "/v2/models/{name}"} <= set(paths)
 
