@@ -303,6 +303,8 @@ def _read_frame(data: ImageBytes, marker: int, start: int) -> Frame:
     precision, height, width, channels = struct.unpack_from(">BHHB", data, start)
     if precision != 8:
         raise UnsupportedImage(f"the jpeg has {precision} bits per sample: only 8 are read; save it with 8, or as PNG")
+    if height == 0:
+        raise UnsupportedImage("the jpeg names its height behind its first scan (DNL): save it again")
     if marker not in _DECODED_FRAMES:
         raise UnsupportedImage(
             f"the jpeg is hierarchical, JPEG-LS or of a rare kind (SOF{marker - 0xC0}): save it as PNG"

@@ -219,6 +219,7 @@ def test_coded_data_that_ends_with_a_zero_is_not_padding() -> None:
     [
         pytest.param(lambda frame: b"\x0c" + frame[1:], "12 bits", id="12 bits"),
         pytest.param(lambda frame: frame[:5] + b"\x02" + frame[6:], "2 channels", id="two channels"),
+        pytest.param(lambda frame: frame[:1] + b"\x00\x00" + frame[3:], "DNL", id="no height"),
     ],
 )
 def test_a_kind_that_no_decoder_reads_is_named(change: Callable[[bytes], bytes], named: str) -> None:
