@@ -206,6 +206,27 @@ def test_zeros_before_restart_markers_are_ignored(factors: Factors, zeros: int, 
     assert np.array_equal(read_pixels(padded, SIZE), read_pixels(sound, SIZE))
 
 
+@pytest.mark.parametrize("factors", [((2, 2), (1, 1), (1, 1)), ((1, 1),)], ids=str)
+@pytest.mark.parametrize("zeros", [0, 3])
+@pytest.mark.parametrize("restart", [1, 3])
+def test_intervals_behind_the_last_pixel_are_ignored(factors: Factors, zeros: int, restart: int) -> None:
+    """As a scanner writes them, which does not count its lines."""
+    sound = sampled_jpeg(PLANES[: len(factors)], factors, restart=restart)
+    count = len(re.findall(rb"\xff[\xd0-\xd7]", sound))
+    more = b"".join(bytes([0xFF, 0xD0 + (count + index) % 8]) + bytes(range(1, 200)) for index in range(9))
+    assert np.array_equal(read_pixels(sound[:-2] + bytes(zeros) + more + sound[-2:], SIZE), read_pixels(sound, SIZE))
+
+
+@pytest.mark.parametrize("restart", [0, 3])
+def test_intervals_behind_the_last_pixel_hide_no_damage(restart: int) -> None:
+    sound = sampled_jpeg(PLANES, ((2, 2), (1, 1), (1, 1)), restart=restart)
+    coded = sound.index(b"\xff\xda")
+    for at in range(coded + 20, len(sound), 97):
+        for marker in range(0xD0, 0xD8):
+            with pytest.raises(CorruptImage):
+                read_pixels(sound[:at] + bytes([0xFF, marker]) + sound[at:], SIZE)
+
+
 def test_coded_data_that_ends_with_a_zero_is_not_padding() -> None:
     sound = sampled_jpeg(planes_of(portrait(64, seed=SEED_OF_A_ZERO))[:1], ((1, 1),), restart=1)
     assert re.search(rb"[^\xff]\x00\xff[\xd0-\xd7]", sound), "no interval ends with a zero"
