@@ -214,13 +214,16 @@ def read_scans(data: ImageBytes, head: JpegHeader) -> list[Scan]:
 
 
 def coded_intervals(data: ImageBytes, scan: Scan, frame: Frame) -> Iterator[tuple[int, int]]:
-    """Yield start and end of the coded data between restart markers: at most one interval per unit of the scan."""
+    """Yield start and end of the coded data between restart markers: at most one interval per unit of the scan.
+
+    Fill bytes before a marker are no part of an interval.
+    """
     start = scan.start
     for _ in range(frame.units(scan.components) + 1):
         found = _MARKER_OR_RESTART.search(data, start)
         if found is None:
             return
-        yield start, found.start()
+        yield start, start + len(data[start : found.start()].rstrip(b"\xff"))
         if data[found.end() - 1] not in _RESTARTS:
             return
         start = found.end()

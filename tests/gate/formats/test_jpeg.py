@@ -206,6 +206,16 @@ def test_zeros_before_restart_markers_are_ignored(factors: Factors, zeros: int, 
     assert np.array_equal(read_pixels(padded, SIZE), read_pixels(sound, SIZE))
 
 
+@pytest.mark.parametrize("factors", ODD + NAMED[:1], ids=str)
+@pytest.mark.parametrize("restart", [0, 3])
+@pytest.mark.parametrize("count", [1, 2, 600])
+def test_fill_bytes_before_markers_are_ignored(factors: Factors, restart: int, count: int) -> None:
+    sound = sampled_jpeg(PLANES, factors, restart=restart)
+    head, coded = sound[: sound.index(b"\xff\xda")], sound[sound.index(b"\xff\xda") :]
+    filled = head + re.sub(rb"\xff[\xd0-\xd9]", lambda marker: b"\xff" * count + marker[0], coded)
+    assert np.array_equal(read_pixels(filled, SIZE), read_pixels(sound, SIZE))
+
+
 @pytest.mark.parametrize("factors", [((2, 2), (1, 1), (1, 1)), ((1, 1),)], ids=str)
 @pytest.mark.parametrize("zeros", [0, 3])
 @pytest.mark.parametrize("restart", [1, 3])
