@@ -44,6 +44,9 @@ def without_padding(jpeg: ImageBytes, is_sound: Callable[[bytes], bool]) -> byte
     padded = [index for index, (start, end) in enumerate(intervals) if end > start and jpeg[end - 1] == 0]
     if not padded and not surplus:
         return None
+    # Arithmetic decoding invents the bits that it lacks without a warning: a marker in its middle would go unnoticed.
+    if surplus and head.frame.is_arithmetic:
+        return None
     if len(padded) > _MAX_CANDIDATES or len(padded) * scans[0].start > _MAX_HEADER_BYTES:
         return None
     whole = {index: _whole(lead, intervals, index, is_sound) for index in padded}

@@ -227,9 +227,23 @@ def test_intervals_behind_the_last_pixel_are_ignored(factors: Factors, zeros: in
     assert np.array_equal(read_pixels(sound[:-2] + bytes(zeros) + more + sound[-2:], SIZE), read_pixels(sound, SIZE))
 
 
-@pytest.mark.parametrize("restart", [0, 3])
-def test_intervals_behind_the_last_pixel_hide_no_damage(restart: int) -> None:
-    sound = sampled_jpeg(PLANES, ((2, 2), (1, 1), (1, 1)), restart=restart)
+def arithmetic() -> bytes:
+    """An arithmetic-coded JPEG of grey, whose bits are all zero."""
+    parts, _ = segments(sampled_jpeg(PLANES[:1], ((1, 1),)))
+    head = [(0xC9 if marker == 0xC0 else marker, body) for marker, body in parts if marker != 0xC4]
+    return join(head, bytes(300) + b"\xff\xd9")
+
+
+@pytest.mark.parametrize(
+    "sound",
+    [
+        pytest.param(sampled_jpeg(PLANES, ((2, 2), (1, 1), (1, 1))), id="without restarts"),
+        pytest.param(sampled_jpeg(PLANES, ((2, 2), (1, 1), (1, 1)), restart=3), id="with restarts"),
+        pytest.param(arithmetic(), id="arithmetic"),
+    ],
+)
+def test_intervals_behind_the_last_pixel_hide_no_damage(sound: bytes) -> None:
+    read_pixels(sound, SIZE)
     coded = sound.index(b"\xff\xda")
     for at in range(coded + 20, len(sound), 97):
         for marker in range(0xD0, 0xD8):
