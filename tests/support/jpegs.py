@@ -82,21 +82,22 @@ def sampled_jpeg(
     return join(head, coded + _bytes(bits) + b"\xff\xd9")
 
 
-def lossless_jpeg(edge: int, *, factors: int = 0x11) -> bytes:
-    """Encode one grey value as lossless Huffman (SOF3) JPEG of `edge` x `edge` pixels in RGB.
+def lossless_jpeg(edge: int, *, factors: int = 0x11, components: int = 3, transform: int = 0) -> bytes:
+    """Encode one grey value as lossless Huffman (SOF3) JPEG of `edge` x `edge` pixels.
 
-    `factors` are the sampling factors of the first component. The predictor is 1 and samples never change: every
-    difference is 0, so that one-bit codes of 0 hold the picture.
+    `factors` are the sampling factors of the first component; `transform` is Adobe's: 0 for RGB or CMYK, 1 for YCbCr,
+    2 for YCCK. The predictor is 1 and samples never change: every difference is 0, so that one-bit codes of 0 hold the
+    picture.
     """
-    parts = b"".join(bytes((number, factors if number == 1 else 0x11, 0)) for number in (1, 2, 3))
-    frame = struct.pack(">BHHB", 8, edge, edge, 3) + parts
+    numbers = range(1, components + 1)
+    parts = b"".join(bytes((number, factors if number == 1 else 0x11, 0)) for number in numbers)
+    frame = struct.pack(">BHHB", 8, edge, edge, components) + parts
     # One code of one bit, which stands for a difference of no bits.
     table = bytes((0x00, 1)) + bytes(15) + bytes((0,))
-    scan = bytes((3, 1, 0, 2, 0, 3, 0, 1, 0, 0))
+    scan = bytes((components, *(byte for number in numbers for byte in (number, 0)), 1, 0, 0))
     header = segment(0xC3, frame) + segment(0xC4, table) + segment(0xDA, scan)
-    # Adobe's segment, transform 0: the components are RGB and not YCbCr.
-    adobe = segment(0xEE, b"Adobe" + struct.pack(">HHHB", 100, 0, 0, 0))
-    return b"\xff\xd8" + adobe + header + bytes(edge * edge * 3 // 8) + b"\xff\xd9"
+    adobe = segment(0xEE, b"Adobe" + struct.pack(">HHHB", 100, 0, 0, transform))
+    return b"\xff\xd8" + adobe + header + bytes(edge * edge * components // 8) + b"\xff\xd9"
 
 
 def planes_of(pixels: Pixels, mode: str = "YCbCr") -> list[Pixels]:

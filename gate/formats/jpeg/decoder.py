@@ -24,6 +24,9 @@ from gate.formats.jpeg.padding import without_padding
 from gate.formats.jpeg.sampling import decode_unnamed_sampling
 from gate.types import ImageBytes, Pixels
 
+_LOSSLESS_COLOURS = {"Gray": "GRAY", "RGB": "RGB", "CMYK": "CMYK"}
+"""Stored colours of a lossless JPEG -> colours to ask for: libjpeg neither reads others nor converts these."""
+
 _NAMED_SAMPLINGS = frozenset({(1, 1), (2, 1), (1, 2), (2, 2), (4, 1), (1, 4)})
 
 
@@ -33,7 +36,7 @@ def decode_jpeg(data: ImageBytes, edge: int) -> DecodedImage:
     If `edge` is smaller than the stored edge, the DCT shrinks: at 1/8 it computes only the mean of each 8 x 8 block.
 
     Returns:
-        RGB of `edge` x `edge`.
+        RGB, or grey of a lossless file, of `edge` x `edge`.
 
     Raises:
         ImageError: the file cannot be decoded.
@@ -45,13 +48,14 @@ def decode_jpeg(data: ImageBytes, edge: int) -> DecodedImage:
         return _decode_lossless(jpeg, head.frame)
     if not _is_named(head.frame, jpeg):
         return decode_unnamed_sampling(jpeg, edge)
+    colours = "CMYK" if len(head.frame.components) == 4 else "RGB"
     try:
-        return _decode(jpeg, head.frame, edge)
+        return _decode(jpeg, colours, edge)
     except ValueError:
-        unpadded = without_padding(jpeg, partial(_is_sound, head.frame))
+        unpadded = without_padding(jpeg, partial(_is_sound, colours))
         if unpadded is None:
             raise
-    return _decode(unpadded, head.frame, edge)
+    return _decode(unpadded, colours, edge)
 
 
 def strip_metadata(data: ImageBytes) -> ImageBytes:
@@ -73,8 +77,7 @@ def _is_named(frame: Frame, jpeg: ImageBytes) -> bool:
     return True
 
 
-def _decode(jpeg: ImageBytes, frame: Frame, edge: int) -> DecodedImage:
-    colours = _colours(frame)
+def _decode(jpeg: ImageBytes, colours: str, edge: int) -> DecodedImage:
     pixels: Pixels = simplejpeg.decode_jpeg(jpeg, colours, min_height=edge, min_width=edge)
     height, width, _ = pixels.shape
     rows = _rgb_of_cmyk if colours == "CMYK" else _unchanged
@@ -89,24 +92,23 @@ def _decode_lossless(jpeg: ImageBytes, frame: Frame) -> DecodedImage:
     """
     if len({(h, v) for _, h, v in frame.components}) > 1:
         raise UnsupportedImage("the jpeg is lossless with subsampled colours: save it as PNG")
-    return _decode(jpeg, frame, frame.height)
+    _, _, stored, _ = simplejpeg.decode_jpeg_header(jpeg, strict=False)
+    if stored not in _LOSSLESS_COLOURS:
+        raise UnsupportedImage(f"the jpeg is lossless with colours marked as {stored}: save it as PNG")
+    return _decode(jpeg, _LOSSLESS_COLOURS[stored], frame.height)
 
 
-def _colours(frame: Frame) -> str:
-    return "CMYK" if len(frame.components) == 4 else "RGB"
-
-
-def _unchanged(rgb: Pixels) -> Pixels:
-    return rgb
+def _unchanged(pixels: Pixels) -> Pixels:
+    return pixels
 
 
 def _rgb_of_cmyk(inverted: Pixels) -> Pixels:
     return np.asarray(Image.fromarray(255 - inverted, "CMYK").convert("RGB"))
 
 
-def _is_sound(frame: Frame, jpeg: bytes) -> bool:
+def _is_sound(colours: str, jpeg: bytes) -> bool:
     try:
-        _decode(jpeg, frame, 1)
+        _decode(jpeg, colours, 1)
     except ValueError:
         return False
     return True

@@ -214,13 +214,16 @@ def read_scans(data: ImageBytes, head: JpegHeader) -> list[Scan]:
 
 
 def coded_intervals(data: ImageBytes, scan: Scan, frame: Frame) -> Iterator[tuple[int, int]]:
-    """Yield start and end of the coded data between restart markers: at most one interval per unit of the scan."""
+    """Yield start and end of the coded data between restart markers: at most one interval per unit of the scan.
+
+    Fill bytes before a marker are no part of an interval.
+    """
     start = scan.start
     for _ in range(frame.units(scan.components) + 1):
         marker = _MARKER_OR_RESTART.search(data, start)
         if marker is None:
             return
-        yield start, marker.start()
+        yield start, start + len(data[start : marker.start()].rstrip(b"\xff"))
         if data[marker.end() - 1] not in _RESTARTS:
             return
         start = marker.end()
@@ -303,6 +306,8 @@ def _read_frame(data: ImageBytes, marker: int, start: int) -> Frame:
     precision, height, width, channels = struct.unpack_from(">BHHB", data, start)
     if precision != 8:
         raise UnsupportedImage(f"the jpeg has {precision} bits per sample: only 8 are read; save it with 8, or as PNG")
+    if height == 0:
+        raise UnsupportedImage("the jpeg names its height behind its first scan (DNL): save it again")
     if marker not in _DECODED_FRAMES:
         raise UnsupportedImage(
             f"the jpeg is hierarchical, JPEG-LS or of a rare kind (SOF{marker - 0xC0}): save it as PNG"

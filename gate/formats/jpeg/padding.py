@@ -1,4 +1,5 @@
-"""Remove the zeros that webcams and scanners write before restart markers: libjpeg warns of them, but ignores them.
+"""Remove zeros before restart markers and intervals behind the last pixel, as webcams and scanners write them: libjpeg
+warns of them, but ignores them.
 
 Coded data may itself end with a zero. Each interval that ends with zeros is therefore decoded alone, strictly, as an
 image of one row of units, with and without its zeros; the first form that decodes without a warning is kept.
@@ -21,10 +22,13 @@ three times. Tables of an encoder take less than 2 kB; a file could repeat them 
 
 _LARGEST = 65_500
 _RESTART_INTERVAL = 0xDD
+_END_OF_IMAGE = b"\xff\xd9"
 
 
 def without_padding(jpeg: ImageBytes, is_sound: Callable[[bytes], bool]) -> bytes | None:
-    """Return a JPEG without zeros before its restart markers and its end; None if there is no padding to remove.
+    """Return a JPEG without padding: zeros before restart markers and the end, and intervals behind the last pixel.
+
+    Return None if there is none to remove.
 
     Args:
         jpeg: a file of one scan, without metadata.
@@ -36,11 +40,18 @@ def without_padding(jpeg: ImageBytes, is_sound: Callable[[bytes], bool]) -> byte
         return None
     lead = _Lead(jpeg, head, scans[0].start)
     intervals = list(coded_intervals(jpeg, scans[0], head.frame))
+    intervals, surplus = intervals[: lead.intervals], intervals[lead.intervals :]
     padded = [index for index, (start, end) in enumerate(intervals) if end > start and jpeg[end - 1] == 0]
-    if not padded or len(padded) > _MAX_CANDIDATES or len(padded) * scans[0].start > _MAX_HEADER_BYTES:
+    if not padded and not surplus:
+        return None
+    # Arithmetic decoding invents the bits that it lacks without a warning: a marker in its middle would go unnoticed.
+    if surplus and head.frame.is_arithmetic:
+        return None
+    if len(padded) > _MAX_CANDIDATES or len(padded) * scans[0].start > _MAX_HEADER_BYTES:
         return None
     whole = {index: _whole(lead, intervals, index, is_sound) for index in padded}
-    return b"".join(_parts(jpeg, intervals, whole))
+    end = _END_OF_IMAGE if surplus else jpeg[intervals[-1][1] :]
+    return b"".join([*_parts(jpeg, intervals, whole), end])
 
 
 class _Lead:
@@ -49,6 +60,7 @@ class _Lead:
     def __init__(self, jpeg: ImageBytes, head: JpegHeader, start: int) -> None:
         self.jpeg, self.frame, self._head, self._start = jpeg, head.frame, head, start
         self.restart_interval = head.restart_interval or head.frame.units(self.ids)
+        self.intervals = -(-head.frame.units(self.ids) // self.restart_interval)
 
     @property
     def ids(self) -> tuple[int, ...]:
@@ -66,7 +78,7 @@ class _Lead:
         segments = [bytes(self.jpeg[start:end]) for start, end in self._head.needed]
         resized = [with_size(each, self.frame, size) for each in segments if each[1] != _RESTART_INTERVAL]
         scan_header = bytes(self.jpeg[self._head.scan : self._start])
-        return b"".join([b"\xff\xd8", *resized, scan_header, coded, b"\xff\xd9"])
+        return b"".join([b"\xff\xd8", *resized, scan_header, coded, _END_OF_IMAGE])
 
 
 def _whole(lead: _Lead, intervals: list[tuple[int, int]], index: int, is_sound: Callable[[bytes], bool]) -> bytes:
@@ -101,7 +113,7 @@ def _parts(jpeg: ImageBytes, intervals: list[tuple[int, int]], whole: dict[int, 
             yield jpeg[position:start]
             yield whole[index]
             position = end
-    yield jpeg[position:]
+    yield jpeg[position : intervals[-1][1]]
 
 
 def _unit(frame: Frame) -> tuple[int, int]:

@@ -145,7 +145,7 @@ def _greyer(segment: bytes) -> bytes:
 def _check_restarts(jpeg: ImageBytes, head: JpegHeader, scan: Scan) -> None:
     """Check that the restart markers match the restart interval, in order."""
     intervals = list(coded_intervals(jpeg, scan, head.frame))
-    markers = [jpeg[end + 1] for _, end in intervals[:-1]]
+    markers = [jpeg[start - 1] for start, _ in intervals[1:]]
     if len(intervals) != _intervals(head, scan) or any(
         marker != 0xD0 + index % 8 for index, marker in enumerate(markers)
     ):

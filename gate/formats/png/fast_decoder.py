@@ -19,9 +19,6 @@ from gate.formats.png.chunks import RGB, RGBA, ParsedPng
 from gate.types import Pixels
 
 _CHANNELS = {RGB: 3, RGBA: 4}
-_BIG_WINDOW = 0x78
-"""First byte of a zlib stream with a 32 kB window. zlib enforces smaller windows, libdeflate does not."""
-
 _DONE = 0
 
 _Shrink = Callable[..., int]
@@ -68,8 +65,6 @@ def _is_supported(png: ParsedPng) -> bool:
 def _inflate(png: ParsedPng) -> Pixels | None:
     """Return the scan lines; None unless the stream is complete and holds exactly these."""
     stream = png.stream[0] if len(png.stream) == 1 else b"".join(png.stream)
-    if len(stream) == 0 or stream[0] != _BIG_WINDOW:
-        return None
     length = png.scan_line_bytes
     try:
         lines = deflate.zlib_decompress(stream, length)  # An error if the stream holds more.

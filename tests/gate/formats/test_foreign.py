@@ -4,6 +4,7 @@ import gzip
 import io
 import json
 import lzma
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -45,8 +46,10 @@ def array() -> bytes:
     return buffer.getvalue()
 
 
-def box(brand: bytes) -> bytes:
-    return b"\x00\x00\x00\x1cftyp" + brand + bytes(400)
+def box(*brands: bytes) -> bytes:
+    """An ISO media file with its main brand and the compatible ones."""
+    main, *others = brands
+    return struct.pack(">I", 16 + 4 * len(others)) + b"ftyp" + main + bytes(4) + b"".join(others) + bytes(400)
 
 
 WRAPPED = {
@@ -55,10 +58,18 @@ WRAPPED = {
     "base64 jpeg": (base64.b64encode(JPEG), "base64", "decode it"),
     "base64 webp": (base64.urlsafe_b64encode(WEBP), "base64", "decode it"),
     "base64 after blanks": (b"\r\n  " + base64.b64encode(PNG), "base64", "decode it"),
+    "base64 gif": (base64.b64encode(encode(FACE, "GIF")), "base64", "decode it"),
+    "base64 avif": (base64.b64encode(box(b"avif")), "base64", "decode it"),
+    "base64 of bytes printed": (repr(base64.b64encode(PNG)).encode(), "base64", "decode it"),
+    "base64 in quotes": (b"'" + base64.b64encode(JPEG) + b"'", "base64", "decode it"),
+    "base64 in CSS": (b"url(data:image/png;base64," + base64.b64encode(PNG) + b")", "base64", "decode it"),
+    "data URI without a type": (b"data:;base64," + base64.b64encode(PNG), "base64", "decode it"),
     "data URI": (b"data:image/png;base64," + base64.b64encode(PNG), "data URI", "after its comma"),
     "hexadecimal": (PNG.hex().encode(), "hexadecimal", "decode it"),
     "hexadecimal with spaces": (JPEG.hex(" ").encode(), "hexadecimal", "decode it"),
     "bytes literal": (repr(PNG).encode(), "Python bytes", "bytes themselves"),
+    "bytes object": (b"<_io.BytesIO object at 0x7f0123456789>", "Python object", "PNG, JPEG or WebP"),
+    "image object": (b"<PIL.Image.Image image mode=RGB size=9x9 at 0x7F01>", "Python object", "PNG, JPEG or WebP"),
     "JSON": (json.dumps({"image": base64.b64encode(PNG).decode()}).encode(), "JSON", "raw body"),
     "JSON list": (json.dumps(list(PNG)).encode(), "JSON", "raw body"),
     "URL-encoded form": (b"image=data%3Aimage%2Fpng%3Bbase64%2CiVBORw0KGgo", "URL-encoded", "raw body"),
@@ -80,14 +91,26 @@ WRAPPED = {
     "zip": (zipped(), "zip archive", "inside"),
     "GIF": (encode(FACE, "GIF"), "GIF", "convert"),
     "BMP": (encode(FACE, "BMP"), "BMP", "convert"),
+    "BMP with reserved bytes": (b"BM" + bytes(4) + b"\x01\x00\x02\x00" + encode(FACE, "BMP")[10:], "BMP", "convert"),
+    "TGA": (encode(FACE, "TGA"), "TGA", "convert"),
     "TIFF": (encode(FACE, "TIFF"), "TIFF", "convert"),
     "JPEG 2000": (encode(FACE, "JPEG2000"), "JPEG 2000", "convert"),
     "ICO": (encode(FACE, "ICO"), "icon", "convert"),
     "PPM": (encode(FACE, "PPM"), "PNM", "convert"),
     "PDF": (encode(FACE, "PDF"), "PDF", "render"),
+    "PostScript": (encode(FACE, "EPS"), "PostScript", "render"),
     "HEIC": (box(b"heic"), "HEIC", "convert"),
+    "HEIC of several images": (box(b"heis", b"mif1"), "HEIC", "convert"),
+    "HEIC by a compatible brand": (box(b"mif1", b"mif1", b"heic"), "HEIC", "convert"),
+    "HEIF": (box(b"mif1", b"miaf"), "HEIF", "convert"),
     "AVIF": (box(b"avif"), "AVIF", "convert"),
-    "MP4": (box(b"isom"), "MP4", "convert"),
+    "AVIF by a compatible brand": (box(b"mif1", b"mif1", b"avif", b"miaf"), "AVIF", "convert"),
+    "AVIF that is MIAF": (box(b"miaf", b"mif1", b"avif"), "AVIF", "convert"),
+    "camera's raw file": (box(b"crx ", b"isom"), "raw file", "convert"),
+    "MP4": (box(b"isom", b"iso2", b"avc1", b"mp41"), "MP4", "convert"),
+    "QuickTime without a type": (b"\x00\x00\x01\x00mdat" + bytes(400), "MP4", "convert"),
+    "GIMP": (b"gimp xcf v011\x00" + bytes(40), "GIMP", "convert"),
+    "AppleDouble": (b"\x00\x05\x16\x07\x00\x02\x00\x00Mac OS X" + bytes(40), "AppleDouble", "file itself"),
     "JPEG XL": (b"\xff\x0a" + bytes(40), "JPEG XL", "convert"),
     "JPEG XL in a box": (b"\x00\x00\x00\x0cJXL \r\n\x87\n" + bytes(40), "JPEG XL", "convert"),
     "NumPy": (array(), "NumPy array", "tensor"),
@@ -96,8 +119,11 @@ WRAPPED = {
     "decoded as text": (PNG.decode("utf-8", "replace").encode(), "decoded as text", "binary mode"),
     "decoded as latin-1": (PNG.decode("latin-1").encode(), "decoded as text", "binary mode"),
     "line ends changed": (PNG.replace(b"\r\n", b"\n"), "altered as text", "binary mode"),
-    "blank before it": (b"\n" + PNG, "before it", "file alone"),
-    "byte order mark before it": (b"\xef\xbb\xbf" + JPEG, "before it", "file alone"),
+    "blank before it": (b"\n" + PNG, "begins at byte 1", "file alone"),
+    "byte order mark before it": (b"\xef\xbb\xbf" + JPEG, "begins at byte 3", "file alone"),
+    "length before it": (struct.pack("<I", len(JPEG)) + JPEG, "begins at byte 4", "file alone"),
+    "headers before it": (b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n" + WEBP, "begins at byte 38", "file alone"),
+    "chunk size before it": (b"%x\r\n" % len(PNG) + PNG + b"\r\n0\r\n\r\n", "begins at byte 6", "file alone"),
     "pixels": (np.asarray(FACE).tobytes(), f"levels of {EDGE} x {EDGE} pixels", "tensor"),
     "RGBA pixels that are printable": (b"0123" * EDGE**2, f"levels of {EDGE} x {EDGE} pixels", "tensor"),
     "noise": (b"\x01\x02\x03\x04" * 40, "not a PNG", "PNG, JPEG or WebP"),

@@ -206,6 +206,51 @@ def test_zeros_before_restart_markers_are_ignored(factors: Factors, zeros: int, 
     assert np.array_equal(read_pixels(padded, SIZE), read_pixels(sound, SIZE))
 
 
+@pytest.mark.parametrize("factors", ODD + NAMED[:1], ids=str)
+@pytest.mark.parametrize("restart", [0, 3])
+@pytest.mark.parametrize("count", [1, 2, 600])
+def test_fill_bytes_before_markers_are_ignored(factors: Factors, restart: int, count: int) -> None:
+    sound = sampled_jpeg(PLANES, factors, restart=restart)
+    head, coded = sound[: sound.index(b"\xff\xda")], sound[sound.index(b"\xff\xda") :]
+    filled = head + re.sub(rb"\xff[\xd0-\xd9]", lambda marker: b"\xff" * count + marker[0], coded)
+    assert np.array_equal(read_pixels(filled, SIZE), read_pixels(sound, SIZE))
+
+
+@pytest.mark.parametrize("factors", [((2, 2), (1, 1), (1, 1)), ((1, 1),)], ids=str)
+@pytest.mark.parametrize("zeros", [0, 3])
+@pytest.mark.parametrize("restart", [1, 3])
+def test_intervals_behind_the_last_pixel_are_ignored(factors: Factors, zeros: int, restart: int) -> None:
+    """As a scanner writes them, which does not count its lines."""
+    sound = sampled_jpeg(PLANES[: len(factors)], factors, restart=restart)
+    count = len(re.findall(rb"\xff[\xd0-\xd7]", sound))
+    more = b"".join(bytes([0xFF, 0xD0 + (count + index) % 8]) + bytes(range(1, 200)) for index in range(9))
+    assert np.array_equal(read_pixels(sound[:-2] + bytes(zeros) + more + sound[-2:], SIZE), read_pixels(sound, SIZE))
+
+
+def arithmetic() -> bytes:
+    """An arithmetic-coded JPEG of grey, whose bits are all zero."""
+    parts, _ = segments(sampled_jpeg(PLANES[:1], ((1, 1),)))
+    head = [(0xC9 if marker == 0xC0 else marker, body) for marker, body in parts if marker != 0xC4]
+    return join(head, bytes(300) + b"\xff\xd9")
+
+
+@pytest.mark.parametrize(
+    "sound",
+    [
+        pytest.param(sampled_jpeg(PLANES, ((2, 2), (1, 1), (1, 1))), id="without restarts"),
+        pytest.param(sampled_jpeg(PLANES, ((2, 2), (1, 1), (1, 1)), restart=3), id="with restarts"),
+        pytest.param(arithmetic(), id="arithmetic"),
+    ],
+)
+def test_intervals_behind_the_last_pixel_hide_no_damage(sound: bytes) -> None:
+    read_pixels(sound, SIZE)
+    coded = sound.index(b"\xff\xda")
+    for at in range(coded + 20, len(sound), 97):
+        for marker in range(0xD0, 0xD8):
+            with pytest.raises(CorruptImage):
+                read_pixels(sound[:at] + bytes([0xFF, marker]) + sound[at:], SIZE)
+
+
 def test_coded_data_that_ends_with_a_zero_is_not_padding() -> None:
     sound = sampled_jpeg(planes_of(portrait(64, seed=SEED_OF_A_ZERO))[:1], ((1, 1),), restart=1)
     assert re.search(rb"[^\xff]\x00\xff[\xd0-\xd7]", sound), "no interval ends with a zero"
@@ -219,6 +264,7 @@ def test_coded_data_that_ends_with_a_zero_is_not_padding() -> None:
     [
         pytest.param(lambda frame: b"\x0c" + frame[1:], "12 bits", id="12 bits"),
         pytest.param(lambda frame: frame[:5] + b"\x02" + frame[6:], "2 channels", id="two channels"),
+        pytest.param(lambda frame: frame[:1] + b"\x00\x00" + frame[3:], "DNL", id="no height"),
     ],
 )
 def test_a_kind_that_no_decoder_reads_is_named(change: Callable[[bytes], bytes], named: str) -> None:

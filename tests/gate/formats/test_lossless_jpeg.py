@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from gate import read_pixels
@@ -30,6 +31,20 @@ def test_a_lossless_jpeg_is_read_without_harm() -> None:
 def test_a_lossless_jpeg_with_subsampled_colours_is_refused(factors: int) -> None:
     with pytest.raises(UnsupportedImage, match="save it as PNG"):
         read_pixels(lossless_jpeg(EDGE, factors=factors), 64)
+
+
+@pytest.mark.parametrize(("components", "level"), [(1, 128), (3, 128), (4, 64)], ids=["grey", "RGB", "CMYK"])
+def test_a_lossless_jpeg_is_read_without_a_change_of_colours(components: int, level: int) -> None:
+    found = read_pixels(lossless_jpeg(64, components=components), 32)
+    assert found.shape == (32, 32, 3)
+    np.testing.assert_allclose(found, level, atol=1)
+
+
+@pytest.mark.parametrize(("components", "transform", "stored"), [(3, 1, "YCbCr"), (4, 2, "YCCK")])
+def test_a_lossless_jpeg_of_converted_colours_is_named(components: int, transform: int, stored: str) -> None:
+    """libjpeg does not convert lossless samples."""
+    with pytest.raises(UnsupportedImage, match=f"marked as {stored}: save it as PNG"):
+        read_pixels(lossless_jpeg(64, components=components, transform=transform), 32)
 
 
 @pytest.mark.parametrize("damage", ["cut", "zeros before a restart marker"])

@@ -204,6 +204,8 @@ def test_missing_or_invalid_library_is_not_loaded(tmp_path: Path) -> None:
 
 HEADER, PICTURE, END = chunks_of(noise(16))
 STREAM = PICTURE[8:-4]
+TWICE = zlib.compress(zlib.decompress(STREAM)[: 8 * 49] * 2)
+"""The upper half twice, by distances of 392 bytes."""
 NOTE = png_chunk(b"tEXt", b"Comment\x00hello")
 
 
@@ -247,7 +249,10 @@ ODD_FILES = {
     "lines too many": (False, png_of(16, 16, zlib.decompress(STREAM) + b"123")[8:]),
     "lines too few": (False, png_of(16, 16, zlib.decompress(STREAM)[:-1])[8:]),
     "a filter that is none": (False, png_of(16, 16, bytes(49 * 9) + b"\x05" + bytes(48 + 49 * 6))[8:]),
-    "a window that is too small": (False, HEADER + png_chunk(b"IDAT", b"\x08\x1d" + STREAM[2:]) + END),
+    "a window that is too small": (True, HEADER + png_chunk(b"IDAT", b"\x08\x1d" + TWICE[2:]) + END),
+    "a window that is too large": (False, HEADER + png_chunk(b"IDAT", b"\x88\x1c" + STREAM[2:]) + END),
+    "a window with a wrong check": (False, HEADER + png_chunk(b"IDAT", b"\x08\x1e" + STREAM[2:]) + END),
+    "a stream with a dictionary": (False, HEADER + png_chunk(b"IDAT", b"\x08\x3c" + STREAM[2:]) + END),
     "many chunks": (True, HEADER + png_chunk(b"teST", b"") * 10_000 + PICTURE + END),
     "more chunks than are looked at": (False, HEADER + png_chunk(b"teST", b"") * 70_000 + PICTURE + END),
 }
