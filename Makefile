@@ -5,15 +5,19 @@
 # make docs       the documentation as a site in runs/site
 PYTHON ?= python3
 BIN := .venv/bin
+# Variables for other projects must not add modules to those of the locks, nor lead pip to another place or release.
+unexport PYTHONHOME PYTHONPATH
+unexport PIP_CONSTRAINT PIP_NO_BUILD_ISOLATION PIP_PREFIX PIP_PYTHON PIP_REQUIRE_HASHES PIP_ROOT PIP_TARGET
+export PIP_USER := 0
 # Compiling every module took a third of the installation; Python compiles those that it imports.
-PIP := $(BIN)/pip --disable-pip-version-check --no-input install --quiet --no-compile
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input install --quiet --no-compile
 FACES ?= ../shared/faces
 VERSION ?= 4
 # The locks keep extras: without them older releases of pip treat a requirement with an extra as unpinned.
 COMPILE := uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-strip-extras \
 	--python-version 3.11 --custom-compile-command "make locks" pyproject.toml
 
-.PHONY: run setup setup-training test test-all test-alone test-rest background collect coverage test-fast test-newest unit test-containers fuzz lint lint-python lint-pages proto openapi reference docs tools container-tools up readable image pin sbom bench bench-tools bench-training train paper locks clean
+.PHONY: run setup setup-training usable test test-all test-alone test-rest background collect coverage test-fast test-newest unit test-containers fuzz lint lint-python lint-pages proto openapi reference docs tools container-tools up readable image pin sbom bench bench-tools bench-training train paper locks clean
 
 run: setup
 	@$(if $(PORT),LENSGATE_PORT=$(PORT)) $(BIN)/python -m service.demo samples
@@ -27,11 +31,16 @@ setup-training: .venv/training
 	$(PYTHON) -m venv .venv
 	@touch $@
 
+# The scripts in .venv name its folder: those of a copy would run, and change, the original.
+usable: .venv/python
+	@$(BIN)/python -c 'import pip, sys; sys.exit(f"{sys.prefix}/" not in open(f"{sys.prefix}/bin/pip").read())' 2>/dev/null \
+		|| { echo ".venv was made in another folder, or its Python is gone: rm -r .venv, then run make again" >&2; exit 1; }
+
 # Stamp files. The packages of a lock are installed once and need no compiler; the project itself is built after them.
 LOCKS := cpu training dev docs
-$(LOCKS:%=.venv/%-packages): .venv/%-packages: locks/%.txt | .venv/python
+$(LOCKS:%=.venv/%-packages): .venv/%-packages: locks/%.txt | usable
 	@test $* = cpu -o $* = docs || $(BIN)/python -c 'import sys; sys.exit(sys.version_info >= (3, 14))' \
-		|| { echo "TensorFlow has no wheel for this Python: make clean, then PYTHON=python3.13" >&2; exit 1; }
+		|| { echo "TensorFlow has no wheel for this Python: rm -r .venv, then make PYTHON=python3.13" >&2; exit 1; }
 	@echo "installing locks/$*.txt into .venv"
 	@$(PIP) --require-hashes -r locks/$*.txt
 	@touch $@
@@ -270,5 +279,6 @@ locks:
 	$(subst pyproject.toml,,$(COMPILE)) --group build --output-file locks/build.txt
 	$(subst pyproject.toml,,$(COMPILE)) --group docs --constraint locks/dev.txt --output-file locks/docs.txt
 
+# What took hours stays: the results of training and fuzzing in runs/.
 clean:
-	rm -rf .venv node_modules runs .cache .mypy_cache .pytest_cache .ruff_cache .coverage*
+	rm -rf .venv node_modules runs/site runs/openapi.d.ts runs/sbom.cdx.json .cache .mypy_cache .pytest_cache .ruff_cache .coverage*
