@@ -7,7 +7,9 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from common.environment import ONLY_SHELLS, is_at_home, read_variable
 from common.suggestion import did_you_mean
+from common.terminal import shown
 
 PREFIX = "LENSGATE_"
 """Every environment variable that is a setting begins with this."""
@@ -17,6 +19,11 @@ Model = TypeVar("Model", bound=BaseModel)
 _PYDANTIC_PREFIX = "Value error, "
 _UNITS = ("bytes", "ms", "seconds", "days")
 _MEBIBYTE = 2**20
+_UNREADABLE = {
+    "bool_parsing": "neither true nor false",
+    "float_parsing": "not a number",
+    "int_parsing": "not a whole number",
+}
 
 
 def load_settings(
@@ -33,8 +40,8 @@ def load_settings(
     Args:
         model: a pydantic model with one field for each setting.
         flags: values from the command line by field; None means that the flag was not given.
-        environment: the process environment; blanks around a value, such as the line break of a Secret or of a file
-            with Windows line ends, are not part of it, and an empty variable counts as unset.
+        environment: the process environment; blanks and quotes around a value are not part of it, and an empty
+            variable counts as unset.
         variables: the environment variable of each field that has one.
         error: makes the exception from its text.
         positional: fields that are positional arguments of the command.
@@ -42,7 +49,9 @@ def load_settings(
     Raises:
         Exception: made by `error`, if a value is invalid; the text names each key as it was given.
     """
-    read = {field: environment.get(variable, "").strip() for field, variable in variables.items()}
+    read = {field: read_variable(environment, variable) for field, variable in variables.items()}
+    if at_home := [variables[field] for field, value in read.items() if is_at_home(value)]:
+        raise error(f"{at_home[0]}: {ONLY_SHELLS}")
     given = {field: value for field, value in read.items() if value}
     chosen = {field: value for field, value in flags.items() if value is not None}
     try:
@@ -134,7 +143,10 @@ def _describe(fault: Mapping[str, Any], names: Mapping[str, str]) -> str:
     text = str(fault["msg"]).removeprefix(_PYDANTIC_PREFIX)
     if not fault["loc"]:  # A check of several fields names them in its text.
         return text
+    field = str(fault["loc"][0])
     if fault["type"] == "string_unicode":
         text = "the value is not UTF-8: rename the file or folder, or name a link to it (ln -s)"
-    field = str(fault["loc"][0])
+    elif fault["type"] in _UNREADABLE:
+        unit = field.rpartition("_")[2]
+        text = f"{shown(str(fault['input']))} is {_UNREADABLE[fault['type']]}{f' of {unit}' if unit in _UNITS else ''}"
     return f"{names.get(field, field)}: {text}"
