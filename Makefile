@@ -12,12 +12,14 @@ export PIP_USER := 0
 # Compiling every module took a third of the installation; Python compiles those that it imports.
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input install --quiet --no-compile
 FACES ?= ../shared/faces
+# Quoted where it is used, so that a name may have blanks; a shell expands no ~ in quotes.
+DATA = $(FACES:~/%=$(HOME)/%)
 VERSION ?= 4
 # The locks keep extras: without them older releases of pip treat a requirement with an extra as unpinned.
 COMPILE := uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-strip-extras \
 	--python-version 3.11 --custom-compile-command "make locks" pyproject.toml
 
-.PHONY: run setup setup-training usable test test-all test-alone test-rest background collect coverage test-fast test-newest unit test-containers fuzz lint lint-python lint-pages proto openapi reference docs tools container-tools up readable image pin sbom bench bench-tools bench-training train paper locks clean
+.PHONY: run setup setup-training usable faces test test-all test-alone test-rest background collect coverage test-fast test-newest unit test-containers fuzz lint lint-python lint-pages proto openapi reference docs tools container-tools up readable image pin sbom bench bench-tools bench-training train paper locks clean
 
 run: setup
 	@$(if $(PORT),LENSGATE_PORT=$(PORT)) $(BIN)/python -m service.demo samples
@@ -223,16 +225,17 @@ tools:
 		qemu-user systemd $$(command -v npm >/dev/null || echo nodejs npm) >/dev/null; fi
 
 # Use real generator output if FACES has it, drawn faces otherwise.
+IMAGES = "$(if $(shell test -d "$(DATA)/originals" && echo found),$(DATA)/originals,samples)"
 bench: setup-training bench-tools
-	$(BIN)/python -m bench.decoding $(or $(wildcard $(FACES)/originals),samples)
+	$(BIN)/python -m bench.decoding $(IMAGES)
 	$(BIN)/python -m bench.startup
-	$(BIN)/python -m bench.records --images $(or $(wildcard $(FACES)/originals),samples)
-	$(BIN)/python -m bench.bulk --images $(or $(wildcard $(FACES)/originals),samples)
-	$(BIN)/python -m bench.client --images $(or $(wildcard $(FACES)/originals),samples)
-	$(BIN)/python -m bench.before_encoding --images $(or $(wildcard $(FACES)/originals),samples)
-	$(BIN)/python -m bench.preparing $(or $(wildcard $(FACES)/originals),samples)
-	$(BIN)/python -m bench.serving --images $(or $(wildcard $(FACES)/originals),samples)
-	$(BIN)/python -m bench.scaling.check --images $(or $(wildcard $(FACES)/originals),samples)
+	$(BIN)/python -m bench.records --images $(IMAGES)
+	$(BIN)/python -m bench.bulk --images $(IMAGES)
+	$(BIN)/python -m bench.client --images $(IMAGES)
+	$(BIN)/python -m bench.before_encoding --images $(IMAGES)
+	$(BIN)/python -m bench.preparing $(IMAGES)
+	$(BIN)/python -m bench.serving --images $(IMAGES)
+	$(BIN)/python -m bench.scaling.check --images $(IMAGES)
 
 # wrk generates the load and nginx balances it. Triton, one of the servers compared, needs Debian 12's own Python; without
 # it the benchmark reports Triton as missing.
@@ -248,8 +251,8 @@ bench-tools:
 			|| echo "Triton is left out"; fi
 
 # The first trains and has no time limit; the second reads the results of `make train` in runs/.
-bench-training: setup-training
-	$(BIN)/python -m bench.audit $(FACES)
+bench-training: faces setup-training
+	$(BIN)/python -m bench.audit "$(DATA)"
 	$(BIN)/python -m bench.novelty runs/records runs/fit
 
 # These terms describe the default data set only.
@@ -258,18 +261,20 @@ TERMS = --source "faces=stand-in for Kaggle's Glasses or No Glasses: 2,757 GAN f
 	--licence "faces=research, non-commercial; no terms for most of the pictures: see the data set's README"
 endif
 
-# The faces are not part of the project; the model's card names them and their terms.
-train: setup-training
-	@test -f $(FACES)/train.csv || { echo "there is no $(FACES)/train.csv: make train FACES=DIR" >&2; exit 1; }
+# The faces are not part of the project; the model's card names them and their terms. They are looked for before
+# TensorFlow is installed.
+faces:
+	@test -f "$(DATA)/train.csv" || { echo "there is no $(DATA)/train.csv: add FACES=DIR" >&2; exit 1; }
+
+train: faces setup-training
 	$(BIN)/lensgate train draw --count 200 --seed 7 --out runs/drawn
-	$(BIN)/lensgate train all --data $(FACES) --auxiliary runs/drawn --preset gate --folds 4 --work runs --out runs/models \
+	$(BIN)/lensgate train all --data "$(DATA)" --auxiliary runs/drawn --preset gate --folds 4 --work runs --out runs/models \
 		--version $(VERSION) $(TERMS)
 
 # The paper's experiments, hours on two cores: finished parts stay in runs/paper, and a second run continues. PAPER adds
 # options, such as PAPER="--seeds 5".
-paper: setup-training
-	@test -f $(FACES)/train.csv || { echo "there is no $(FACES)/train.csv: make paper FACES=DIR" >&2; exit 1; }
-	$(BIN)/lensgate train paper --data $(FACES) --work runs/paper --out docs $(PAPER)
+paper: faces setup-training
+	$(BIN)/lensgate train paper --data "$(DATA)" --work runs/paper --out docs $(PAPER)
 
 locks:
 	$(COMPILE) --extra service --extra postgres --extra cpu --extra tracing --extra grpc --extra bulk --extra ray --extra training --group test --group docs --output-file locks/dev.txt

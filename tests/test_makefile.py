@@ -78,3 +78,15 @@ def test_cleaning_keeps_the_results_of_training(checkout: Path) -> None:
     model.touch()
     make(checkout, "clean")
     assert (model.exists(), (checkout / ".venv").exists()) == (True, False)
+
+
+@pytest.mark.parametrize("given", ["{}/my faces", "~/my faces"])
+def test_the_folder_of_a_data_set_may_have_blanks(tmp_path: Path, given: str) -> None:
+    faces = tmp_path / "my faces"
+    words = ("--dry-run", "--assume-old", "setup-training", "train", f"FACES={given.format(tmp_path)}")
+    assert f'--data "{faces}" ' in make(tmp_path, *words, HOME=str(tmp_path)).stdout
+
+
+def test_a_missing_data_set_is_named_before_tensorflow_is_installed(tmp_path: Path) -> None:
+    ran = make(tmp_path, "train", f"FACES={tmp_path}/none")
+    assert (ran.stdout, ran.stderr.splitlines()[0]) == ("", f"there is no {tmp_path}/none/train.csv: add FACES=DIR")
