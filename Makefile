@@ -5,15 +5,21 @@
 # make docs       the documentation as a site in runs/site
 PYTHON ?= python3
 BIN := .venv/bin
+# Variables for other projects must not add modules to those of the locks, nor lead pip to another place or release.
+unexport PYTHONHOME PYTHONPATH
+unexport PIP_CONSTRAINT PIP_NO_BUILD_ISOLATION PIP_PREFIX PIP_PYTHON PIP_REQUIRE_HASHES PIP_ROOT PIP_TARGET
+export PIP_USER := 0
 # Compiling every module took a third of the installation; Python compiles those that it imports.
-PIP := $(BIN)/pip --disable-pip-version-check --no-input install --quiet --no-compile
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input install --quiet --no-compile
 FACES ?= ../shared/faces
+# Quoted where it is used, so that a name may have blanks; a shell expands no ~ in quotes.
+DATA = $(FACES:~/%=$(HOME)/%)
 VERSION ?= 4
 # The locks keep extras: without them older releases of pip treat a requirement with an extra as unpinned.
 COMPILE := uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-strip-extras \
 	--python-version 3.11 --custom-compile-command "make locks" pyproject.toml
 
-.PHONY: run setup setup-training test test-all test-alone test-rest background collect coverage test-fast test-newest unit test-containers fuzz lint lint-python lint-pages proto openapi reference docs tools container-tools up readable image pin sbom bench bench-tools bench-training train paper locks clean
+.PHONY: run setup setup-training usable faces test test-all test-alone test-rest background collect coverage test-fast test-newest unit test-containers fuzz lint lint-python lint-pages proto openapi reference docs tools container-tools up readable image pin sbom bench bench-tools bench-training train paper locks clean
 
 run: setup
 	@$(if $(PORT),LENSGATE_PORT=$(PORT)) $(BIN)/python -m service.demo samples
@@ -27,11 +33,16 @@ setup-training: .venv/training
 	$(PYTHON) -m venv .venv
 	@touch $@
 
+# The scripts in .venv name its folder: those of a copy would run, and change, the original.
+usable: .venv/python
+	@$(BIN)/python -c 'import pip, sys; sys.exit(f"{sys.prefix}/" not in open(f"{sys.prefix}/bin/pip").read())' 2>/dev/null \
+		|| { echo ".venv was made in another folder, or its Python is gone: rm -r .venv, then run make again" >&2; exit 1; }
+
 # Stamp files. The packages of a lock are installed once and need no compiler; the project itself is built after them.
 LOCKS := cpu training dev docs
-$(LOCKS:%=.venv/%-packages): .venv/%-packages: locks/%.txt | .venv/python
+$(LOCKS:%=.venv/%-packages): .venv/%-packages: locks/%.txt | usable
 	@test $* = cpu -o $* = docs || $(BIN)/python -c 'import sys; sys.exit(sys.version_info >= (3, 14))' \
-		|| { echo "TensorFlow has no wheel for this Python: make clean, then PYTHON=python3.13" >&2; exit 1; }
+		|| { echo "TensorFlow has no wheel for this Python: rm -r .venv, then make PYTHON=python3.13" >&2; exit 1; }
 	@echo "installing locks/$*.txt into .venv"
 	@$(PIP) --require-hashes -r locks/$*.txt
 	@touch $@
@@ -214,16 +225,17 @@ tools:
 		qemu-user systemd $$(command -v npm >/dev/null || echo nodejs npm) >/dev/null; fi
 
 # Use real generator output if FACES has it, drawn faces otherwise.
+IMAGES = "$(if $(shell test -d "$(DATA)/originals" && echo found),$(DATA)/originals,samples)"
 bench: setup-training bench-tools
-	$(BIN)/python -m bench.decoding $(or $(wildcard $(FACES)/originals),samples)
+	$(BIN)/python -m bench.decoding $(IMAGES)
 	$(BIN)/python -m bench.startup
-	$(BIN)/python -m bench.records --images $(or $(wildcard $(FACES)/originals),samples)
-	$(BIN)/python -m bench.bulk --images $(or $(wildcard $(FACES)/originals),samples)
-	$(BIN)/python -m bench.client --images $(or $(wildcard $(FACES)/originals),samples)
-	$(BIN)/python -m bench.before_encoding --images $(or $(wildcard $(FACES)/originals),samples)
-	$(BIN)/python -m bench.preparing $(or $(wildcard $(FACES)/originals),samples)
-	$(BIN)/python -m bench.serving --images $(or $(wildcard $(FACES)/originals),samples)
-	$(BIN)/python -m bench.scaling.check --images $(or $(wildcard $(FACES)/originals),samples)
+	$(BIN)/python -m bench.records --images $(IMAGES)
+	$(BIN)/python -m bench.bulk --images $(IMAGES)
+	$(BIN)/python -m bench.client --images $(IMAGES)
+	$(BIN)/python -m bench.before_encoding --images $(IMAGES)
+	$(BIN)/python -m bench.preparing $(IMAGES)
+	$(BIN)/python -m bench.serving --images $(IMAGES)
+	$(BIN)/python -m bench.scaling.check --images $(IMAGES)
 
 # wrk generates the load and nginx balances it. Triton, one of the servers compared, needs Debian 12's own Python; without
 # it the benchmark reports Triton as missing.
@@ -239,8 +251,8 @@ bench-tools:
 			|| echo "Triton is left out"; fi
 
 # The first trains and has no time limit; the second reads the results of `make train` in runs/.
-bench-training: setup-training
-	$(BIN)/python -m bench.audit $(FACES)
+bench-training: faces setup-training
+	$(BIN)/python -m bench.audit "$(DATA)"
 	$(BIN)/python -m bench.novelty runs/records runs/fit
 
 # These terms describe the default data set only.
@@ -249,18 +261,20 @@ TERMS = --source "faces=stand-in for Kaggle's Glasses or No Glasses: 2,757 GAN f
 	--licence "faces=research, non-commercial; no terms for most of the pictures: see the data set's README"
 endif
 
-# The faces are not part of the project; the model's card names them and their terms.
-train: setup-training
-	@test -f $(FACES)/train.csv || { echo "there is no $(FACES)/train.csv: make train FACES=DIR" >&2; exit 1; }
+# The faces are not part of the project; the model's card names them and their terms. They are looked for before
+# TensorFlow is installed.
+faces:
+	@test -f "$(DATA)/train.csv" || { echo "there is no $(DATA)/train.csv: add FACES=DIR" >&2; exit 1; }
+
+train: faces setup-training
 	$(BIN)/lensgate train draw --count 200 --seed 7 --out runs/drawn
-	$(BIN)/lensgate train all --data $(FACES) --auxiliary runs/drawn --preset gate --folds 4 --work runs --out runs/models \
+	$(BIN)/lensgate train all --data "$(DATA)" --auxiliary runs/drawn --preset gate --folds 4 --work runs --out runs/models \
 		--version $(VERSION) $(TERMS)
 
 # The paper's experiments, hours on two cores: finished parts stay in runs/paper, and a second run continues. PAPER adds
 # options, such as PAPER="--seeds 5".
-paper: setup-training
-	@test -f $(FACES)/train.csv || { echo "there is no $(FACES)/train.csv: make paper FACES=DIR" >&2; exit 1; }
-	$(BIN)/lensgate train paper --data $(FACES) --work runs/paper --out docs $(PAPER)
+paper: faces setup-training
+	$(BIN)/lensgate train paper --data "$(DATA)" --work runs/paper --out docs $(PAPER)
 
 locks:
 	$(COMPILE) --extra service --extra postgres --extra cpu --extra tracing --extra grpc --extra bulk --extra ray --extra training --group test --group docs --output-file locks/dev.txt
@@ -270,5 +284,6 @@ locks:
 	$(subst pyproject.toml,,$(COMPILE)) --group build --output-file locks/build.txt
 	$(subst pyproject.toml,,$(COMPILE)) --group docs --constraint locks/dev.txt --output-file locks/docs.txt
 
+# What took hours stays: the results of training and fuzzing in runs/.
 clean:
-	rm -rf .venv node_modules runs .cache .mypy_cache .pytest_cache .ruff_cache .coverage*
+	rm -rf .venv node_modules runs/site runs/openapi.d.ts runs/sbom.cdx.json .cache .mypy_cache .pytest_cache .ruff_cache .coverage*

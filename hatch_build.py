@@ -9,6 +9,8 @@ import shlex
 import shutil
 import subprocess
 import sysconfig
+import tempfile
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -27,16 +29,23 @@ def compilers() -> list[list[str]]:
 
 
 def compile_library(source: Path, library: Path) -> bool:
-    """Compile the library; return whether a compiler succeeded. If none did, remove any old library."""
-    half = library.with_suffix(".part")
+    """Compile the library; return whether a compiler succeeded."""
     for command in compilers():
-        done = subprocess.run([*command, *FLAGS, "-o", str(half), str(source)], check=False)  # noqa: S603
+        done = subprocess.run([*command, *FLAGS, "-o", str(library), str(source)], check=False)  # noqa: S603
         if done.returncode == 0:
-            half.replace(library)  # Processes that have loaded the old library keep it.
             return True
-    for rest in (half, library):
-        rest.unlink(missing_ok=True)
+        library.unlink(missing_ok=True)
     return False
+
+
+def replace_library(built: Path, library: Path) -> None:
+    """Put the library, if it was built, in the place of an old one."""
+    if not built.exists():
+        library.unlink(missing_ok=True)
+        return
+    half = library.with_suffix(".part")
+    shutil.copy(built, half)
+    half.replace(library)  # Processes that have loaded the old library keep it.
 
 
 def model_files(root: Path) -> dict[str, str]:
@@ -50,19 +59,38 @@ def model_files(root: Path) -> dict[str, str]:
 
 
 class CompileHook(BuildHookInterface[Any]):
-    """Compile the library for wheels, including editable installs, and add the current model to a wheel."""
+    """Add the compiled library and the current model to a wheel; an editable install gets the library alone.
+
+    Only an editable install writes to the checkout, which may belong to others or be mounted read-only.
+    """
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Add library and model to the wheel, and tag the wheel with its platform."""
-        root = Path(self.root)
-        if version == "standard":  # An editable install finds the models of the checkout.
-            self._add_model(root, build_data)
-        if not compile_library(root / SOURCE, root / LIBRARY):
+        root, built = Path(self.root), Path(self._folder.name) / "scanlines.so"
+        if not compile_library(root / SOURCE, built):
             self.app.display_warning("no working C compiler: Pillow will decode PNGs, four times as slowly")
+        if version == "editable":  # It finds the models of the checkout.
+            self._replace(built, root / LIBRARY)
             return
-        build_data["artifacts"].append(LIBRARY)
-        build_data["pure_python"] = False
-        build_data["tag"] = f"py3-none-{sysconfig.get_platform().replace('-', '_').replace('.', '_')}"
+        self._add_model(root, build_data)
+        if built.exists():
+            build_data["force_include"][str(built)] = LIBRARY
+            build_data["pure_python"] = False
+            build_data["tag"] = f"py3-none-{sysconfig.get_platform().replace('-', '_').replace('.', '_')}"
+
+    def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:  # noqa: ARG002
+        """Remove the files of the compiler."""
+        self._folder.cleanup()
+
+    @cached_property
+    def _folder(self) -> "tempfile.TemporaryDirectory[str]":
+        return tempfile.TemporaryDirectory(prefix="lensgate-")
+
+    def _replace(self, built: Path, library: Path) -> None:
+        try:
+            replace_library(built, library)
+        except OSError as error:
+            self.app.display_warning(f"the checkout keeps the library that it had, or none: {error}")
 
     def _add_model(self, root: Path, build_data: dict[str, Any]) -> None:
         files = model_files(root)

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from common.environment import ONLY_SHELLS, is_at_home, read_variable
 from common.suggestion import did_you_mean
 from common.validation import explain
 
@@ -34,8 +35,8 @@ def load_settings(
     Args:
         model: a pydantic model with one field for each setting.
         flags: values from the command line by field; None means that the flag was not given.
-        environment: the process environment; blanks around a value, such as the line break of a Secret or of a file
-            with Windows line ends, are not part of it, and an empty variable counts as unset.
+        environment: the process environment; blanks and quotes around a value are not part of it, and an empty
+            variable counts as unset.
         variables: the environment variable of each field that has one.
         error: makes the exception from its text.
         positional: fields that are positional arguments of the command.
@@ -43,7 +44,9 @@ def load_settings(
     Raises:
         Exception: made by `error`, if a value is invalid; the text names each key as it was given.
     """
-    read = {field: environment.get(variable, "").strip() for field, variable in variables.items()}
+    read = {field: read_variable(environment, variable) for field, variable in variables.items()}
+    if at_home := [variables[field] for field, value in read.items() if is_at_home(value)]:
+        raise error(f"{at_home[0]}: {ONLY_SHELLS}")
     texts = {field: value for field, value in read.items() if value}
     chosen = {field: value for field, value in flags.items() if value is not None}
     try:
@@ -135,10 +138,20 @@ def _describe_all(faults: list[dict[str, Any]], names: Mapping[str, str]) -> Ite
     """Yield one text for each setting at fault; a check of several settings names them in its own text."""
     for field, found in groupby(faults, key=lambda fault: fault["loc"][:1]):
         text = _describe(*found)
-        yield f"{names.get(field[0], field[0])}: {text}" if field else text
+        yield f"{names.get(field[0], field[0])}: {_with_unit(text, field[0])}" if field else text
 
 
 def _describe(*faults: dict[str, Any]) -> str:
     if faults[0]["type"] == "string_unicode":
         return "the value is not UTF-8: rename the file or folder, or name a link to it (ln -s)"
     return explain(*faults)
+
+
+def _with_unit(text: str, field: str) -> str:
+    """Add the unit of a number, for a value such as 16MiB."""
+    unit = field.rpartition("_")[2]
+    if unit not in _UNITS:
+        return text
+    return text.replace("be an integer,", f"be a whole number of {unit},").replace(
+        "be a number,", f"be a number of {unit},"
+    )

@@ -1,7 +1,7 @@
 """Decide in this process whether the person in a picture wears glasses: `from lensgate import Gate`.
 
 `Gate` and the types of its answers are imported at their first use, so `import lensgate` costs almost no time. The
-console script `lensgate` is in `lensgate.cli`.
+commands are in `lensgate.cli`.
 """
 
 import importlib
@@ -35,7 +35,11 @@ def __getattr__(name: str) -> object:
         # `Gate` first: the others alone would not tell that onnxruntime is missing.
         modules = [importlib.import_module(each) for each in ("lensgate.in_process", "gate.decision", "gate.errors")]
         return next(getattr(module, name) for module in modules if hasattr(module, name))
-    except ModuleNotFoundError as error:
+    except ImportError as error:
+        from lensgate.taken_names import describe_taken_name
+
+        if (text := describe_taken_name(error)) is not None:
+            raise ImportError(text, name=error.name) from None
         if error.name != "onnxruntime":
             raise
         from gate.extras import how_to_install

@@ -1,4 +1,4 @@
-"""The console script. A command's modules are imported only when that command runs.
+"""The commands. A command's modules are imported only when that command runs.
 
 This module imports none of the packages that take long: Ctrl-C meanwhile would show a traceback.
 """
@@ -19,6 +19,7 @@ from common.terminal import say
 from common.thread_limit import explained_thread_limit
 from lensgate.parser import Parser
 from lensgate.streams import close_output, open_closed
+from lensgate.taken_names import describe_taken_name
 from service.process.signals import guard_start
 
 # The extra that provides each module, for the hint if it is missing.
@@ -128,6 +129,8 @@ def _status(stopped: KeyboardInterrupt) -> int:
 
 def _report(error: Exception) -> str | None:
     """Return the line about an error that users can correct; None if the program is at fault."""
+    if (text := describe_taken_name(error)) is not None:
+        return text
     from gate.errors import GateError
     from gate.extras import how_to_install
 

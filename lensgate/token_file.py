@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from common.environment import read_variable
 from common.terminal import say
 from gate.files import atomic_file, locked_folder
 from lensgate.streams import close_output, is_output_closed
@@ -87,7 +88,7 @@ def _less(text: str, name: str, tokens: Sequence[Token], path: Path) -> str:
 
 
 def _path(options: argparse.Namespace) -> Path:
-    path: Path = options.file or Path(os.environ.get("LENSGATE_TOKENS", "").strip() or "tokens.toml")
+    path: Path = options.file or Path(read_variable(os.environ, "LENSGATE_TOKENS") or "tokens.toml")
     return path.resolve()  # Write through a symbolic link instead of replacing it.
 
 

@@ -163,6 +163,26 @@ class Settings(BaseModel):
             )
         return host
 
+    @field_validator("port", mode="before")
+    @classmethod
+    def _port_is_not_a_service(cls, port: object) -> object:
+        if isinstance(port, str) and "://" in port:
+            raise ValueError(
+                f"{port[:128]!r} is not a port: Kubernetes sets this variable for a Service named lensgate, unless the "
+                "pod has enableServiceLinks: false"
+            )
+        return port
+
+    @field_validator("allowed_hosts")
+    @classmethod
+    def _hosts_are_names(cls, hosts: str) -> str:
+        for host in _names(hosts):
+            if host != "*" and not _HOST.fullmatch(host) and not _is_ipv6(host):
+                raise ValueError(
+                    f"{host[:128]!r} is not a host name: write names without scheme and port, with commas between"
+                )
+        return hosts
+
     @model_validator(mode="after")
     def _band_is_ordered(self) -> Self:
         if self.band_low is not None and self.band_high is not None and self.band_low > self.band_high:
@@ -232,7 +252,12 @@ class Settings(BaseModel):
     @property
     def listed_sources(self) -> tuple[str, ...]:
         """The sources that have metrics of their own."""
-        return tuple(dict.fromkeys(name for each in self.sources.split(",") if (name := each.strip())))
+        return _names(self.sources)
+
+    @property
+    def listed_hosts(self) -> tuple[str, ...]:
+        """The host names that are allowed."""
+        return _names(self.allowed_hosts)
 
     def timeout(self, requested_ms: int | None) -> float:
         """Return the seconds until the deadline of a request; `requested_ms` can only shorten it."""
@@ -248,6 +273,11 @@ class Settings(BaseModel):
             return card.changed(self.band_low, self.band_high)
         except ValueError as error:
             raise SettingsError(f"LENSGATE_BAND_LOW and LENSGATE_BAND_HIGH over the model's card: {error}") from error
+
+
+def _names(text: str) -> tuple[str, ...]:
+    """Return the names of a list with commas, each once."""
+    return tuple(dict.fromkeys(name for each in text.split(",") if (name := each.strip())))
 
 
 def _is_ipv6(text: str) -> bool:

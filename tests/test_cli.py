@@ -395,3 +395,41 @@ def test_a_signal_that_an_import_swallows_ends_the_command(module: str, number: 
     command = [sys.executable, "-c", IMPORTING, module, str(int(number))]
     ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=TIMEOUT, check=False)
     assert (ran.returncode, ran.stdout, ran.stderr) == (128 + number, "", "")
+
+
+@pytest.mark.parametrize(
+    ("name", "command"),
+    [
+        ("common.py", ["--version"]),
+        ("gate.py", ["models", "list"]),
+        ("service/__init__.py", ["models", "list"]),
+        ("bulk/__init__.py", ["bulk", "--help"]),
+        ("training/__init__.py", ["train", "--help"]),
+    ],
+)
+def test_a_module_of_the_caller_with_the_name_of_a_package_is_named(
+    tmp_path: Path, name: str, command: list[str]
+) -> None:
+    module = tmp_path / name
+    module.parent.mkdir(exist_ok=True)
+    module.touch()
+    ran = subprocess.run(
+        [sys.executable, "-m", "lensgate", *command], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    package = name.partition("/")[0].removesuffix(".py")
+    assert ran.stderr.startswith(
+        f"lensgate: {module} is imported in place of Lensgate's package {package!r}: rename it"
+    )
+    assert (ran.returncode, ran.stderr.count("\n")) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [(["--models=~/models", "a.png"], "--models=~/models"), (["--models", "~"], "~"), (["~/a"], "~/a")],
+)
+def test_a_home_folder_that_no_shell_has_expanded_is_refused(
+    words: list[str], named: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["classify", *words])
+    assert capsys.readouterr().err.startswith(f"lensgate classify: {named}: only a shell expands ~")

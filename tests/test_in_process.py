@@ -237,3 +237,18 @@ def test_a_missing_runtime_is_named_with_its_remedy() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
     assert done.returncode == 1
     assert "lensgate.Gate needs onnxruntime: run pip install '.[cpu]' in Lensgate's checkout" in done.stderr
+
+
+def test_a_script_that_is_called_like_a_package_is_named(tmp_path: Path) -> None:
+    script = tmp_path / "gate.py"
+    script.write_text("from lensgate import Gate")
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False)
+    assert f"ImportError: {script} is imported in place of Lensgate's package 'gate': rename it" in done.stderr
+
+
+def test_a_package_of_the_caller_that_a_gate_does_not_need_is_no_error(tmp_path: Path) -> None:
+    for name in ("service", "training"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").touch()
+    done = subprocess.run([sys.executable, "-c", "from lensgate import Gate"], cwd=tmp_path, check=False)
+    assert done.returncode == 0

@@ -27,6 +27,5 @@ def allowed_hosts(settings: Settings) -> AllowedHosts | None:
     """
     if settings.tokens is not None and not settings.allowed_hosts:
         return None
-    names = [name.strip() for name in settings.allowed_hosts.split(",")]
     addresses_pass = not is_loopback(settings.host) or settings.allow_unauthenticated or settings.tokens is not None
-    return AllowedHosts([*filter(None, names), settings.host], addresses_pass=addresses_pass)
+    return AllowedHosts([*settings.listed_hosts, settings.host], addresses_pass=addresses_pass)

@@ -13,6 +13,7 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as NoConnection
 from sqlalchemy.types import TypeEngine
 
+from common.environment import ONLY_SHELLS, is_at_home
 from gate.extras import how_to_install
 from service.errors import NotFound, RecordsUnavailable, SettingsError
 from service.records import sqlite
@@ -185,8 +186,10 @@ def _parse(text: str) -> URL:
 def _check_sqlite(url: URL) -> None:
     if url.host or url.port or url.username:
         raise SettingsError(f"{_KEY}: sqlite:///FILE has three slashes, and four before an absolute path")
-    if url.database in (None, "", ":memory:"):
+    if not url.database or url.database == ":memory:":
         raise SettingsError(f"{_KEY}: sqlite:///FILE needs a file: an in-memory database is not durable")
+    if is_at_home(url.database):
+        raise SettingsError(f"{_KEY}: {ONLY_SHELLS}")
     if url.query:
         raise SettingsError(f"{_KEY}: sqlite:///FILE takes no options: leave ?{next(iter(url.query))}=... out")
 

@@ -3,6 +3,7 @@ from collections.abc import Mapping
 import pytest
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from common.environment import read_variable
 from common.settings import flag, load_settings
 
 
@@ -12,6 +13,9 @@ class Example(BaseModel):
     src: str = Field("here", min_length=1)
     batch_size: int = Field(32, ge=1)
     threads: int = Field(1, ge=1)
+    max_bytes: int = 1
+    wait_seconds: float = 1.0
+    is_open: bool = False
 
     @model_validator(mode="after")
     def _agree(self) -> "Example":
@@ -43,11 +47,38 @@ def test_blanks_around_a_variable_are_not_part_of_it() -> None:
 
 
 @pytest.mark.parametrize(
+    ("value", "read"),
+    [
+        ('"8"', "8"),
+        ("'8'\r", "8"),
+        ('" 8 "', "8"),
+        ('""', ""),
+        ('"', '"'),
+        ("'a' and 'b", "'a' and 'b"),
+        ("it's", "it's"),
+    ],
+)
+def test_quotes_around_a_variable_are_not_part_of_it(value: str, read: str) -> None:
+    """`docker run --env-file` keeps those that compose and systemd remove from the same file."""
+    assert read_variable({"LENSGATE_PORT": value}, "LENSGATE_PORT") == read
+
+
+@pytest.mark.parametrize("path", ["~", "~/faces", '"~/faces"'])
+def test_a_home_folder_that_no_shell_has_expanded_is_refused(path: str) -> None:
+    with pytest.raises(LookupError, match=r"^SRC: only a shell expands ~"):
+        load_settings(Example, {}, {"SRC": path}, variables={"src": "SRC"}, error=LookupError)
+
+
+@pytest.mark.parametrize(
     ("flags", "environment", "text"),
     [
         ({"batch_size": "0"}, {}, "--batch-size: must be at least 1, not '0'"),
         ({"batch_size": "0"}, {"BATCH_SIZE": "8"}, "--batch-size: must be at least 1, not '0'"),
         ({}, {"BATCH_SIZE": "0"}, "BATCH_SIZE: must be at least 1, not '0'"),
+        ({}, {"BATCH_SIZE": "8,000"}, "BATCH_SIZE: must be an integer, not '8,000'"),
+        ({"max_bytes": "16MiB"}, {}, "--max-bytes: must be a whole number of bytes, not '16MiB'"),
+        ({"wait_seconds": "1s"}, {}, "--wait-seconds: must be a number of seconds, not '1s'"),
+        ({"is_open": "ja"}, {}, "--is-open: must be true or false, not 'ja'"),
         ({"src": ""}, {}, "SRC: must have at least 1 character"),
         ({"threads": "64"}, {}, "--threads is above --batch-size"),
         ({"other": "1"}, {}, "other: is not known"),

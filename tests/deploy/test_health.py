@@ -6,7 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from bench.serving.processes import free_port
+from service.health_check import ready_url
 from tests.service.access.certificates import make_certificate
 from tests.support.servers import Running, running_service
 
@@ -29,19 +32,43 @@ def is_healthy(**variables: object) -> bool:
     proxy = f"http://127.0.0.1:{free_port()}"
     settings = {f"LENSGATE_{name.upper()}": str(value) for name, value in variables.items()}
     environment = {"http_proxy": proxy, "https_proxy": proxy, **settings}
-    ran = subprocess.run([sys.executable, *command()[1:]], env=environment, stderr=subprocess.DEVNULL, check=False)
+    words = [sys.executable, *command()[1:]]
+    ran = subprocess.run(words, cwd=ROOT, env=environment, stderr=subprocess.DEVNULL, check=False)
     return ran.returncode == 0
 
 
-def test_the_check_needs_no_program_but_python() -> None:
-    assert command()[:2] == ["python", "-c"]
-    assert len(command()) == 3
+def test_the_check_loads_none_of_the_packages() -> None:
+    """It runs every ten seconds."""
+    code = "import service.health_check, sys; print({'pydantic', 'numpy', 'uvicorn'} & set(sys.modules) or 'none')"
+    assert subprocess.check_output([sys.executable, "-c", code], cwd=ROOT, text=True) == "none\n"
 
 
 def test_it_asks_the_port_of_the_service(service: Running) -> None:
     port = port_of(service.url)
     assert is_healthy(port=port)
     assert not is_healthy(port=free_port())
+
+
+@pytest.mark.parametrize("written", ["{}\r", " {}\n", '"{}"'], ids=["CR", "blanks", "quotes"])
+def test_it_reads_variables_as_the_service_does(service: Running, written: str) -> None:
+    port = port_of(service.url)
+    assert is_healthy(port=written.format(port))
+    assert is_healthy(port=free_port(), metrics_port=written.format(port), host='"0.0.0.0"')
+
+
+@pytest.mark.parametrize(
+    ("variables", "url"),
+    [
+        ({}, "http://127.0.0.1:8000/readyz"),
+        ({"PORT": "", "METRICS_PORT": ""}, "http://127.0.0.1:8000/readyz"),
+        ({"HOST": "::", "PORT": "9000"}, "http://127.0.0.1:9000/readyz"),
+        ({"HOST": "::1"}, "http://[::1]:8000/readyz"),
+        ({"HOST": "172.17.0.2", "TLS_CERTIFICATE": "c.pem"}, "https://172.17.0.2:8000/readyz"),
+    ],
+    ids=["defaults", "empty variables", "all addresses", "one of IPv6", "one of IPv4"],
+)
+def test_it_asks_the_address_that_the_service_listens_on(variables: dict[str, str], url: str) -> None:
+    assert ready_url({f"LENSGATE_{name}": value for name, value in variables.items()}) == url
 
 
 def test_a_service_that_drains_is_not_healthy(service: Running) -> None:

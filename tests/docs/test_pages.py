@@ -21,7 +21,7 @@ _FOLDERS = r"bench|bulk|client|common|deploy|docs|gate|lensgate|locks|models|sam
 _PATH = re.compile(rf"(?:{_FOLDERS})/[\w./-]+|docker-compose[\w.-]*\.yml|[\w-]+\.(?:md|toml)")
 _PLACEHOLDER = re.compile(r"/[A-Z]+(?:/|$)")
 
-_READERS_OWN = {"tokens.toml"}
+_READERS_OWN = {"docker-compose.override.yml", "tokens.toml"}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)

@@ -4,6 +4,7 @@ import importlib.util
 import shutil
 import sys
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -37,7 +38,7 @@ class Plugin:
 
 
 @pytest.fixture
-def hook(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+def hook(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
     name = "hatchling.builders.hooks.plugin.interface"
     interface = ModuleType(name)
     vars(interface)["BuildHookInterface"] = Plugin
@@ -51,31 +52,55 @@ def hook(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
         shutil.copy(ROOT / file, tmp_path / file)
     (tmp_path / MODELS).mkdir(parents=True)
     (tmp_path / MODELS / "CURRENT").write_text("7\n")
-    return module.CompileHook(tmp_path)
+    made = module.CompileHook(tmp_path)
+    yield made
+    made.finalize("standard", {}, "lensgate.whl")
 
 
-def built(hook: Any) -> dict[str, Any]:
-    data: dict[str, Any] = {"artifacts": [], "pure_python": True}
-    hook.initialize("standard", data)
+def built(hook: Any, version: str = "standard") -> dict[str, Any]:
+    """Return the data of the build, each included file by its path in the wheel."""
+    data: dict[str, Any] = {"pure_python": True}
+    hook.initialize(version, data)
+    data["included"] = {inside: Path(file) for file, inside in data.get("force_include", {}).items()}
     return data
 
 
 @pytest.mark.parametrize("named", ["", "no-such-compiler", "cc -g0"])
-def test_with_a_compiler_the_wheel_is_for_this_platform(
-    hook: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: str
-) -> None:
+def test_with_a_compiler_the_wheel_is_for_this_platform(hook: Any, monkeypatch: pytest.MonkeyPatch, named: str) -> None:
     monkeypatch.setenv("CC", named)
     data = built(hook)
-    assert data["artifacts"] == [LIBRARY]
     assert not data["pure_python"]
     assert data["tag"].startswith("py3-none-")
     assert set(data["tag"].split("-")[2]) & set("-.") == set()
-    assert png.load_library(tmp_path / LIBRARY) is not None
+    assert png.load_library(data["included"][LIBRARY]) is not None
     assert hook.warnings == []
+    hook.finalize("standard", data, "lensgate.whl")
+    assert not data["included"][LIBRARY].parent.exists()
+
+
+def test_a_wheel_is_built_without_writing_to_the_checkout(hook: Any, tmp_path: Path) -> None:
+    """It may belong to another user, or be mounted read-only, as BuildKit mounts it."""
+    (tmp_path / LIBRARY).write_bytes(b"of another machine")
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    assert built(hook)["included"][LIBRARY].read_bytes() != b"of another machine"
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+
+
+def test_an_editable_install_gets_its_library_into_the_checkout(hook: Any, tmp_path: Path) -> None:
+    (tmp_path / LIBRARY).write_bytes(b"of another machine")
+    assert built(hook, "editable")["included"] == {}
+    assert png.load_library(tmp_path / LIBRARY) is not None
+    assert set((tmp_path / SOURCE).parent.iterdir()) == {tmp_path / name for name in (SOURCE, HEADER, LIBRARY)}
+
+
+def test_an_editable_install_of_a_checkout_that_cannot_be_written_is_a_warning(hook: Any, tmp_path: Path) -> None:
+    (tmp_path / LIBRARY).mkdir()
+    built(hook, "editable")
+    assert LIBRARY in hook.warnings[0]
 
 
 @pytest.mark.parametrize("compiler", [None, "false"])
-def test_without_one_the_wheel_is_pure_and_an_old_library_goes(
+def test_without_one_the_wheel_is_pure_and_an_editable_install_loses_an_old_library(
     hook: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compiler: str | None
 ) -> None:
     (tmp_path / LIBRARY).write_bytes(b"of another machine")
@@ -84,23 +109,22 @@ def test_without_one_the_wheel_is_pure_and_an_old_library_goes(
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CC", raising=False)
     data = built(hook)
-    assert (data["artifacts"], data["pure_python"], "tag" in data) == ([], True, False)
-    assert set((tmp_path / SOURCE).parent.iterdir()) == {tmp_path / SOURCE, tmp_path / HEADER}
+    assert (LIBRARY in data["included"], data["pure_python"], "tag" in data) == (False, True, False)
     assert len(hook.warnings) == 1
+    built(hook, "editable")
+    assert set((tmp_path / SOURCE).parent.iterdir()) == {tmp_path / SOURCE, tmp_path / HEADER}
 
 
 def test_a_wheel_takes_the_current_model_along_and_an_editable_install_does_not(hook: Any, tmp_path: Path) -> None:
     names = ("CURRENT", "7/card.json", "7/model.onnx")
-    files = {str(tmp_path / MODELS / name): f"gate/{MODELS}/{name}" for name in names}
-    assert built(hook)["force_include"] == files
-    editable: dict[str, Any] = {"artifacts": []}
-    hook.initialize("editable", editable)
-    assert "force_include" not in editable
+    files = {f"gate/{MODELS}/{name}": tmp_path / MODELS / name for name in names}
+    assert files.items() <= built(hook)["included"].items()
+    assert built(hook, "editable")["included"] == {}
 
 
 def test_a_wheel_without_a_model_is_built_with_a_warning(hook: Any, tmp_path: Path) -> None:
     (tmp_path / MODELS / "CURRENT").unlink()
-    assert built(hook)["force_include"] == {}
+    assert built(hook)["included"].keys() == {LIBRARY}
     assert "the wheel holds no model" in hook.warnings[0]
 
 

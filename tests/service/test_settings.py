@@ -29,6 +29,19 @@ def test_an_empty_variable_is_one_that_is_not_set() -> None:
         ({}, {"LENSGATE_HOST": "0.0.0.0:8000"}, "LENSGATE_HOST: '0.0.0.0:8000' is not a host"),
         ({"host": "http://localhost"}, {}, "--host: 'http://localhost' is not a host"),
         ({"host": "[::1]"}, {}, "--host: .* is not a host: write an address"),
+        (
+            {},
+            {"LENSGATE_PORT": "tcp://10.0.0.1:8000"},
+            "LENSGATE_PORT: .* Kubernetes sets .* enableServiceLinks",
+        ),
+        (
+            {},
+            {"LENSGATE_ALLOWED_HOSTS": "gate, http://gate"},
+            "LENSGATE_ALLOWED_HOSTS: 'http://gate' is not a host name",
+        ),
+        ({}, {"LENSGATE_ALLOWED_HOSTS": "gate gate.example"}, "with commas between"),
+        ({"allowed_hosts": "gate:8000"}, {}, "--allowed-hosts: 'gate:8000' is not a host name"),
+        ({"allowed_hosts": "*.example"}, {}, "--allowed-hosts"),
         ({}, {"LENSGATE_BAND_LOW": "0.7", "LENSGATE_BAND_HIGH": "0.3"}, "LENSGATE_BAND_LOW"),
         ({}, {"LENSGATE_BAND_HIGH": "1.5"}, "LENSGATE_BAND_HIGH"),
         ({}, {"LENSGATE_MAX_BATCH_DELAY_MS": "inf"}, "LENSGATE_MAX_BATCH_DELAY_MS"),
@@ -47,6 +60,11 @@ def test_a_bad_value_names_its_key(flags: dict[str, str], environment: dict[str,
 @pytest.mark.parametrize("host", ["::", "::1", "fe80::1%eth0", "127.0.0.1", "gate.example", "gate_1", "localhost"])
 def test_an_address_or_a_name_is_a_host(host: str) -> None:
     assert Settings.load({"host": host}, {}).host == host
+
+
+def test_listed_hosts_are_names_addresses_and_the_sign_for_any() -> None:
+    settings = Settings(allowed_hosts="gate, gate_1.example.,, ::1, *")
+    assert settings.listed_hosts == ("gate", "gate_1.example.", "::1", "*")
 
 
 def test_every_setting_has_a_flag() -> None:

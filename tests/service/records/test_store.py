@@ -224,6 +224,7 @@ def test_time_filter_uses_the_index(tmp_path: Path) -> None:
         ("sqlite:///:memory:", "needs a file"),
         ("sqlite://records.db", "three slashes"),
         ("sqlite://data/records.db", "three slashes"),
+        ("sqlite:///~/records.db", "only a shell expands ~"),
         ("sqlite:///records.db?mode=ro", r"takes no options: leave \?mode=\.\.\. out"),
     ],
 )
