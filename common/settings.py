@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from common.environment import ONLY_SHELLS, is_at_home, read_variable
 from common.suggestion import did_you_mean
-from common.validation import explain
+from gate.validation import explain
 
 PREFIX = "LENSGATE_"
 """Every environment variable that is a setting begins with this."""

@@ -8,9 +8,11 @@ from datetime import datetime
 from typing import Annotated, Literal, Self
 
 from pydantic import Base64Bytes, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 
 from gate.decision import Band, Decision, Label, decide
 from gate.errors import ModelError
+from gate.validation import explain
 
 METADATA_KEY = "lensgate.card"
 
@@ -260,9 +262,7 @@ class CardText(_CardPart):
         try:
             return cls.model_validate_json(text)
         except ValidationError as error:
-            faults = "; ".join(
-                f"{'.'.join(map(str, e['loc'])) or 'card'}: {_explain(e['type'], e['msg'])}" for e in error.errors()
-            )
+            faults = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'card'}: {_explain(e)}" for e in error.errors())
             raise ModelError(f"the model's card is not valid: {faults}") from error
 
 
@@ -276,7 +276,7 @@ class Card(CardText):
         return CardText.model_validate(self.model_dump(exclude={"sha256"}))
 
 
-def _explain(kind: str, text: str) -> str:
-    if kind == "extra_forbidden":
+def _explain(fault: ErrorDetails) -> str:
+    if fault["type"] == "extra_forbidden":
         return "this release does not know the field: use the release that wrote the card, or a later one"
-    return text
+    return explain(fault)

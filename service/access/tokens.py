@@ -17,8 +17,8 @@ from typing import Annotated, Any
 from prometheus_client import CollectorRegistry
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from common.validation import explain
 from gate.files import read_regular
+from gate.validation import explain
 from service.access.principal import ANONYMOUS_NAME, Principal, Scope
 from service.errors import SettingsError
 from service.file_watch import FileWatch

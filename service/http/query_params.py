@@ -9,7 +9,7 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from starlette.requests import Request
 
-from common.validation import explain
+from gate.validation import explain
 from service.errors import MalformedRequest
 from service.http.percent_encoding import is_utf8
 
@@ -80,8 +80,6 @@ def _describe(fault: Mapping[str, Any]) -> str:
         case "missing" | "model_attributes_type" if place == ("body",):
             # FastAPI reads a body of another Content-Type as bytes.
             return "the body must be a JSON object, sent with Content-Type: application/json"
-        case "model_attributes_type":
-            text = "must be a JSON object"
         case "datetime_from_date_parsing" | "datetime_parsing" if " " in str(fault["input"]):
             text = f"{explain(fault)}; in a query, write the + of a time zone as %2B"
         case _:

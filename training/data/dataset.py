@@ -20,10 +20,10 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from common.terminal import printable
-from common.validation import explain
 from gate import Label
 from gate.files import read_regular
 from gate.header import IMAGE_ENDINGS
+from gate.validation import explain
 from training.data.csv_table import CsvRow, CsvTable, read_table
 from training.errors import DataError
 

@@ -10,7 +10,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from common.storage import AnyPath
 from common.suggestion import did_you_mean
-from common.validation import explain
+from gate.validation import explain
 from training.errors import DataError
 
 SIZES = (32, 64, 128)

@@ -15,10 +15,9 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
-from pydantic_core import ErrorDetails
 
 from common.identity import ID_RULE, is_identity
-from common.validation import explain
+from gate.validation import explain
 from service.errors import (
     BodyTooLarge,
     BodyTooSlow,
@@ -38,9 +37,6 @@ MAX_DIMENSION = 2**31 - 1
 
 _RESERVED = "triton_"
 """The protocol reserves parameters with this prefix for Triton; its clients add them on their own."""
-
-# For those errors of pydantic that speak of Python.
-_PLAIN = {"model_type": "must be a JSON object", "is_instance_of": "must be a list"}
 
 _Model = TypeVar("_Model", bound=BaseModel)
 
@@ -289,14 +285,8 @@ def validate(kind: type[_Model], value: object) -> _Model:
     try:
         return kind.model_validate(value)
     except ValidationError as error:
-        fault = error.errors(include_url=False, include_input=False)[0]
-        raise MalformedRequest(f"{_name_member(value, fault['loc'])}: {_describe(fault)}") from error
-
-
-def _describe(fault: ErrorDetails) -> str:
-    if fault["type"] in _PLAIN:
-        return _PLAIN[fault["type"]]
-    return explain(fault)
+        fault = error.errors(include_url=False)[0]
+        raise MalformedRequest(f"{_name_member(value, fault['loc'])}: {explain(fault)}") from error
 
 
 def _name_member(value: Any, location: tuple[int | str, ...]) -> str:

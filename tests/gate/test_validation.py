@@ -5,10 +5,15 @@ from enum import StrEnum
 from typing import Annotated, Any, Literal
 
 import pytest
-from pydantic import AwareDatetime, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, AwareDatetime, Field, InstanceOf, TypeAdapter, ValidationError
 
-from common.validation import explain
+from gate.validation import explain
 from service.records.query import RecordId
+
+
+def refuse(_: str) -> str:
+    """As a validator of the project refuses a value."""
+    raise ValueError("Input should be, in this project's words, y")
 
 
 class Label(StrEnum):
@@ -36,7 +41,13 @@ class Label(StrEnum):
         (Annotated[str, Field(pattern="^[0-9a-f]{64}$")], "ABC", "must be 64 hexadecimal digits in lower case"),
         (RecordId, "abc", "must be a ULID of 26 characters, such as the `record` of a decision"),
         (Annotated[str, Field(min_length=1)], "", "must have at least 1 character"),
-        (dict[str, str], "secret", "must be a valid dictionary"),
+        (dict[str, str], "secret", "must be a JSON object"),
+        (InstanceOf[list[Any]], "secret", "must be a list"),
+        (list[int], "secret", "must be a list"),
+        (int, "9" * 5_000, "has too many digits"),
+        (Annotated[int, Field(le=1)], 10**4_000, f"must be at most 1, not 1{'0' * 63}"),
+        (int, "\x1b[2J", "must be an integer, not '\\x1b[2J'"),
+        (Annotated[str, AfterValidator(refuse)], "x", "Input should be, in this project's words, y"),
     ],
 )
 def test_the_text_states_the_requirement(kind: Any, value: object, text: str) -> None:

@@ -1,5 +1,6 @@
 """Describe an invalid value in plain words: the requirement and the value given."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,15 +10,21 @@ _MUST_BE = "must be "
 _TEXTS = {
     "bool_parsing": "must be true or false",
     "bool_type": "must be true or false",
+    "dict_type": "must be a JSON object",
     "extra_forbidden": "is not known",
     "float_parsing": "must be a number",
     "float_type": "must be a number",
     "int_from_float": "must be an integer",
     "int_parsing": "must be an integer",
+    "int_parsing_size": "has too many digits",
     "int_type": "must be an integer",
+    "list_type": "must be a list",
     "missing": "is required",
+    "model_attributes_type": "must be a JSON object",
+    "model_type": "must be a JSON object",
     "string_type": "must be text",
 }
+_SHOULD = re.compile(r"^(?:Input|String|List|Tuple|Value) should ")
 _EXAMPLE = "such as 2026-11-30T14:00:00Z"
 _PATTERNS = {
     "^https?://": "must begin with http:// or https://",
@@ -45,22 +52,26 @@ def explain(*faults: Mapping[str, Any]) -> str:
 
 
 def _text(fault: Mapping[str, Any]) -> str:
-    kind = fault["type"]
-    if kind in _TEXTS:
-        return _TEXTS[kind]
-    if kind in _LIMITS:
-        words, name = _LIMITS[kind]
-        limit = fault["ctx"][name]
-        return f"{words} {limit:g}" if isinstance(limit, float) else f"{words} {limit}"
-    if kind == "string_pattern_mismatch" and fault["ctx"]["pattern"] in _PATTERNS:
-        return _PATTERNS[fault["ctx"]["pattern"]]
-    if kind.startswith("datetime_"):
-        return f"must be a time, {_EXAMPLE}"
-    if kind == "timezone_aware":
-        return f"must be a time with its zone, {_EXAMPLE}"
-    text = str(fault["msg"]).removeprefix("Value error, ").replace(" after validation", "")
-    for noun in ("Input", "String", "List", "Value"):
-        text = text.replace(f"{noun} should ", "must ")
+    kind, context = fault["type"], fault.get("ctx", {})
+    match kind:
+        case _ if kind in _TEXTS:
+            text = _TEXTS[kind]
+        case _ if kind in _LIMITS:
+            words, name = _LIMITS[kind]
+            limit = context[name]
+            text = f"{words} {limit:g}" if isinstance(limit, float) else f"{words} {limit}"
+        case "string_pattern_mismatch" if context["pattern"] in _PATTERNS:
+            text = _PATTERNS[context["pattern"]]
+        case "datetime_type" | "datetime_parsing" | "datetime_from_date_parsing":
+            text = f"must be a time, {_EXAMPLE}"
+        case "timezone_aware":
+            text = f"must be a time with its zone, {_EXAMPLE}"
+        case "is_instance_of":
+            text = f"must be a {context['class']}"
+        case "value_error":  # Of a validator of this project.
+            text = str(context["error"])
+        case _:
+            text = _SHOULD.sub("must ", fault["msg"]).replace(" after validation", "")
     return text
 
 
@@ -70,4 +81,4 @@ def _value(fault: Mapping[str, Any]) -> str:
     is_shown = kind in _LIMITS or kind in {"enum", "literal_error"} or kind.endswith("_parsing")
     if not is_shown or not isinstance(value, str | int | float):
         return ""
-    return f", not {value[:_MAX_SHOWN]!r}" if isinstance(value, str) else f", not {value}"
+    return f", not {value[:_MAX_SHOWN]!r}" if isinstance(value, str) else f", not {value!r:.{_MAX_SHOWN}}"
