@@ -26,7 +26,9 @@ FOREIGN = {
 
 def make(folder: Path, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
     command = ["make", "--no-print-directory", "-C", str(folder), "-f", str(MAKEFILE), *words]
-    return subprocess.run(command, env=os.environ | variables, capture_output=True, text=True, check=False)
+    # Without those of the `make test` that runs this test.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+    return subprocess.run(command, env=environment | variables, capture_output=True, text=True, check=False)
 
 
 @pytest.fixture

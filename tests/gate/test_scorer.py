@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 
 from gate import Model, ModelError, ScoringError
 from gate.card import METADATA_KEY, NoveltyThreshold
 from gate.errors import DeviceError
+from gate.onnx_runtime import onnxruntime
 from gate.scorer import Scorer, Scores, check_runtime
 from tests.support.images import flat
 from tests.support.models import brightness_graph, brightness_model, card_text, model_of
@@ -186,5 +186,5 @@ def test_a_card_inside_the_graph_that_is_not_valid_is_told_from_the_one_beside_i
     onnx.helper.set_model_props(graph, {METADATA_KEY: '{"name": "glasses"}'})
     data = graph.SerializeToString()
     card = brightness_model().card.model_copy(update={"sha256": hashlib.sha256(data).hexdigest()})
-    with pytest.raises(ModelError, match="inside the graph, the model's card is not valid: version: Field required"):
+    with pytest.raises(ModelError, match="inside the graph, the model's card is not valid: version: is required"):
         Scorer(Model(card, data))
