@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 
 from gate import Model, ModelError, ScoringError
 from gate.card import METADATA_KEY, NoveltyThreshold
 from gate.errors import DeviceError
+from gate.onnx_runtime import onnxruntime
 from gate.scorer import Scorer, Scores, check_runtime
 from tests.support.images import flat
 from tests.support.models import brightness_graph, brightness_model, card_text, model_of

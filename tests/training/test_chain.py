@@ -5,11 +5,11 @@ from pathlib import Path
 
 import keras
 import numpy as np
-import onnxruntime
 import pytest
 from scipy.special import expit
 
 from gate import Label, Model, ModelError, ModelStore, area_average, read_pixels
+from gate.onnx_runtime import onnxruntime
 from gate.scorer import Scorer
 from lensgate.cli import main
 from tests.support.datasets import barred, half, write_dataset
