@@ -69,7 +69,8 @@ def samples_of(
     """The samples of a tar if so many members of one are held."""
     (folder / "x.tar").write_bytes(tar)
     store, path = locate(str(folder / "x.tar"), {})
-    unit = WorkUnit("webdataset", str(folder), str(folder), "x", (StoredFile(path, len(tar), ""),))
+    files = (StoredFile(path, len(tar), ""),)
+    unit = WorkUnit(kind="webdataset", source=str(folder), root=str(folder), slot="x", files=files)
     return list(read_tar(unit, store, columns or Columns(), whole=whole, max_members=max_members))
 
 
