@@ -90,7 +90,16 @@ def test_a_size_in_a_record_is_a_number_of_a_possible_file(size: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "size", [b"\xff" * 12, b"\x80" + b"\xff" * 11, b"\x81" + bytes(11), b"-7\0", b"0x10\0", b"89\0"]
+    "size",
+    [
+        b"\xff" * 12,
+        b"\x80" + b"\xff" * 11,
+        b"\x80" + (2**63).to_bytes(11, "big"),
+        b"\x81" + bytes(11),
+        b"-7\0",
+        b"0x10\0",
+        b"89\0",
+    ],
 )
 def test_a_size_in_a_header_is_a_number_of_a_possible_file(size: bytes) -> None:
     block = bytearray(member("a.png", b""))
@@ -160,6 +169,32 @@ def test_another_format_instead_of_a_tar_is_named(head: bytes, text: str) -> Non
     for size in (30, 5_000):
         with pytest.raises(TarError, match=text):
             read(head + b"x" * size)
+
+
+def test_the_largest_size_of_a_file_is_read() -> None:
+    block = bytearray(member("a.png", b""))
+    block[124:136] = b"\x80" + (2**63 - 1).to_bytes(11, "big")
+    with pytest.raises(TarError, match=r"the archive ends in or after 'a.png'"):
+        read(signed(block))
+
+
+def test_sums_of_signed_bytes_are_taken_and_no_others() -> None:
+    block = bytearray(member("\u00e4\u00f6.png", b""))
+    unsigned = sum(block[:148]) + 8 * 32 + sum(block[156:])
+    above = sum(byte > 127 for byte in block)
+    for wrong in (0, 1):
+        block[148:156] = b"%06o\0 " % (unsigned - 256 * above + wrong)
+        if wrong:
+            with pytest.raises(TarError, match="no tar header"):
+                read(bytes(block))
+        else:
+            assert read(bytes(block) + bytes(1024)) == [("\u00e4\u00f6.png", 0)]
+
+
+@pytest.mark.parametrize("records", [b"99 path=b.png\n", b"13 path=b.png", b"0 path=b.png\n", b"x path=b.png\n"])
+def test_a_record_that_does_not_end_where_it_says_is_damage(records: bytes) -> None:
+    with pytest.raises(TarError, match="extended header of the archive is damaged"):
+        read(extended(records) + member("a.png", b"x"))
 
 
 def test_old_gnu_dumps_have_times_in_the_place_of_a_name_prefix() -> None:

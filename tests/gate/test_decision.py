@@ -3,6 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gate import Action, Band, Label, Reason, decide
+from gate.card import CardBand
 
 BAND = Band(0.4, 0.6)
 probabilities = st.floats(0, 1)
@@ -60,3 +61,16 @@ def test_accepted_images_are_outside_the_band_and_as_requested(
 def test_invalid_band_is_rejected(low: float, high: float) -> None:
     with pytest.raises(ValueError, match="0 <= low <= high <= 1"):
         Band(low, high)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        (None, None, Band(0.3, 0.7)),
+        (0.0, None, Band(0.0, 0.7)),
+        (None, 1.0, Band(0.3, 1.0)),
+        (0.0, 0.0, Band(0.0, 0.0)),
+    ],
+)
+def test_an_edge_of_0_replaces_that_of_the_card(low: float | None, high: float | None, expected: Band) -> None:
+    assert CardBand(low=0.3, high=0.7).changed(low, high) == expected

@@ -80,6 +80,17 @@ def test_caller_with_its_share_of_streams_is_refused_and_others_are_not() -> Non
         pass
 
 
+@pytest.mark.parametrize(("images", "size"), [(2, 1), (9, 5)], ids=["images", "bytes"])
+def test_a_refused_request_leaves_nothing_of_its_callers_share_taken(images: int, size: int) -> None:
+    door = Admission(
+        max_images=images, max_bytes=10, max_body_bytes=9, predicted_wait=lambda: 0.0, max_streams=2, share=0.5
+    )
+    with door.admit(size, 1.0, caller="b"), door.admit(size, 1.0, caller="c"), pytest.raises(Overloaded):
+        door.admit(size, 1.0, caller="a")
+    with door.admit(size, 1.0, caller="a"):
+        assert (door.images, door.bytes) == (1, size)
+
+
 def test_released_shares_are_removed() -> None:
     class Caller(str):
         """A name that tells whether it is still held."""
