@@ -64,7 +64,7 @@ class Source:
         outputs = {} if self.files.form == "file" else self.outputs
         ours = {folder: kind for folder, kind in outputs.items() if kind == self.kind}
         written_to = lru_cache(partial(_written_to, self.files.store, outputs=ours))
-        wanted = SelectedFiles(
+        selected = SelectedFiles(
             self.files,
             self.kind,
             _ENDINGS[self.kind],
@@ -72,8 +72,8 @@ class Source:
             is_forced=self.is_kind_given,
             is_output=lambda folder: bool(written_to(folder)),
         )
-        yield from _UNITS[self.kind](wanted, self.url)
-        yield from fault_units(wanted.faults, self.kind, self.url, self.files.root)
+        yield from _UNITS[self.kind](selected, self.url)
+        yield from fault_units(selected.faults, self.kind, self.url, self.files.root)
 
 
 def open_source(

@@ -9,7 +9,7 @@ from bench.arguments import read_places
 
 ROOT = Path(__file__).parents[2]
 # Started by the serving benchmark.
-PARTS = {"bench/serving/generator.py", "bench/serving/twin.py"}
+PARTS = {"bench/serving/generator.py", "bench/serving/bare_endpoint.py"}
 COMMANDS = [
     name
     for path in sorted((ROOT / "bench").rglob("*.py"))
