@@ -10,6 +10,7 @@ from scipy.special import expit
 
 from gate import Band, ModelStore
 from gate.scorer import Scorer
+from lensgate.cli import main
 from tests.support.datasets import half, write_dataset
 from training.data.dataset import Split, read_dataset
 from training.data.outliers import JUDGED, LEARNED, make_outliers
@@ -171,6 +172,15 @@ def test_every_face_is_scored_by_a_network_that_was_not_trained_on_it(
     monkeypatch.setattr("training.model.train.train_network", None)
     monkeypatch.setattr("training.evaluation.cross_fit.fit_head", None)
     assert certify_run(records, tmp_path, promise=Promise.equal(0.05), folds=3) == found
+
+
+@pytest.mark.parametrize("step", [["certify"], ["all", "--data", "x"]])
+def test_a_second_fold_without_a_third_is_refused_before_any_work(
+    step: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["train", *step, "--folds", "2"])
+    assert "--folds: the second of 2 networks would have no faces to validate on" in capsys.readouterr().err
 
 
 def test_outliers_repeat_with_their_seed_and_differ_from_their_faces(records: Path) -> None:

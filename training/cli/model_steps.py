@@ -131,10 +131,18 @@ def guarantee_arguments(parser: argparse.ArgumentParser) -> None:
         add(f"--target-risk-{label.replace('_', '-')}", type=option.share, metavar="RISK", help=title)
     title = "confidence of the promise about each class (0.95)"
     add("--confidence", type=option.share, default=0.95, metavar="SHARE", help=title)
-    title = "networks to certify with: K - 1 more are fitted, each without a part of the faces; 1: none (1)"
-    add("--folds", type=option.positive, default=1, metavar="K", help=title)
+    title = "networks to certify with, 1 or at least 3: K - 1 more are fitted, each without a part of the faces (1)"
+    add("--folds", type=_folds, default=1, metavar="K", help=title)
     title = "share of glasses to bound the risk of each label at; may be repeated (0.135 and 0.635)"
     add("--share", type=option.share, action="append", dest="shares", metavar="SHARE", help=title)
+
+
+def _folds(text: str) -> int:
+    if (count := option.positive(text)) == 2:
+        raise argparse.ArgumentTypeError(
+            "the second of 2 networks would have no faces to validate on: use 1, or 3 or more"
+        )
+    return count
 
 
 def fit(options: FitOptions) -> str:

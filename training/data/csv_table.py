@@ -1,4 +1,4 @@
-"""Read CSV tables from people and spreadsheets, and write tables: every line is one row, or an error names it."""
+"""Read and write CSV tables. In tables of people and spreadsheets every line is one row, or an error names it."""
 
 import csv
 import io

@@ -65,7 +65,7 @@ def keep_images(
 def _distinct(
     items: Sequence[SourceImage], files: Sequence[DecodedFile], problems: list[str]
 ) -> list[tuple[SourceImage, DecodedFile]]:
-    """Return the readable images of which each is the one that keeps its file."""
+    """Return the readable images without copies; name those left out in `problems`."""
     owners = _owners(items, files)
     distinct = []
     for item, file in zip(items, files, strict=True):

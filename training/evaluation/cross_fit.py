@@ -74,7 +74,8 @@ def cross_fit(
         records: those of the run.
         run: folder of the calibrated run.
         fitted: its network and settings.
-        folds: number of folds including the calibration split, at least 2.
+        folds: number of folds including the calibration split, at least 3: of 2 the second one would hold the whole
+            validation split.
         say: receives one line before each network.
 
     Raises:
@@ -86,9 +87,8 @@ def cross_fit(
     learned = load_records(records, Split.TRAIN, Split.VALIDATION, size=preset.size)
     main = _main_data_sets(rows)
     learned = learned.select(np.isin(learned.data_sets, sorted(main)))
-    parts = split_folds(learned, folds=folds - 1, seed=fitted.run.seed) if folds > 2 else [np.ones(len(learned), bool)]
     scored = []
-    for fold, held_out in enumerate(parts, start=2):
+    for fold, held_out in enumerate(split_folds(learned, folds=folds - 1, seed=fitted.run.seed), start=2):
         members = {(learned.data_sets[one], learned.names[one]) for one in np.flatnonzero(held_out)}
         say(f"fold {fold} of {folds}: fit a network without {len(members)} of {len(learned)} faces, and score these")
         folder = run / FOLDS_FOLDER / f"{fold}-of-{folds}"

@@ -167,7 +167,7 @@ def certify_run(
         records: those of the run.
         run: folder of the calibrated run.
         promise: the risks to certify.
-        folds: 1 uses the calibration split alone; more fit further networks, see `cross_fit`.
+        folds: 1 uses the calibration split alone; 3 or more fit further networks, see `cross_fit`.
         shares: shares of glasses to compute risks for.
         say: receives one line before each further network.
 
