@@ -34,8 +34,8 @@ def load_settings(
 
     Args:
         model: a pydantic model with one field for each setting.
-        flags: values from the command line by field; None means that the flag was not given. A shell leaves the `~` of
-            `--models=~/models` as it is, and nothing expands one in a file of variables.
+        flags: values from the command line by field; None means that the flag was not given. A leading `~/` of any
+            value is expanded here: shells leave that of `--models=~/models`, and files of variables have no shell.
         environment: the process environment; blanks and quotes around a value are not part of it, and an empty
             variable counts as unset.
         variables: the environment variable of each field that has one.
