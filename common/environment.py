@@ -1,9 +1,7 @@
 """Values as people give them, in the environment and on command lines."""
 
+import os
 from collections.abc import Mapping
-
-ONLY_SHELLS = "only a shell expands ~, at the beginning of a word: write the whole path, or ./~ for a folder named ~"
-"""The error of a path for which `is_at_home` is true."""
 
 _QUOTES = ("'", '"')
 
@@ -19,6 +17,6 @@ def read_variable(environment: Mapping[str, str], name: str) -> str:
     return value[1:-1].strip() if is_quoted else value
 
 
-def is_at_home(path: str) -> bool:
-    """Return whether a path begins with the `~` of a home folder, which would become a folder of that name."""
-    return path == "~" or path.startswith("~/")
+def expand_home(path: str) -> str:
+    """Return a path with the home folder in place of a `~` that no shell has expanded; as it is if there is none."""
+    return os.path.expanduser(path) if path == "~" or path.startswith("~/") else path  # noqa: PTH111

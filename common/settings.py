@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from common.environment import ONLY_SHELLS, is_at_home, read_variable
+from common.environment import expand_home, read_variable
 from common.suggestion import did_you_mean
 from gate.validation import explain
 
@@ -34,7 +34,8 @@ def load_settings(
 
     Args:
         model: a pydantic model with one field for each setting.
-        flags: values from the command line by field; None means that the flag was not given.
+        flags: values from the command line by field; None means that the flag was not given. A leading `~/` of any
+            value is expanded here: shells leave that of `--models=~/models`, and files of variables have no shell.
         environment: the process environment; blanks and quotes around a value are not part of it, and an empty
             variable counts as unset.
         variables: the environment variable of each field that has one.
@@ -45,12 +46,11 @@ def load_settings(
         Exception: made by `error`, if a value is invalid; the text names each key as it was given.
     """
     read = {field: read_variable(environment, variable) for field, variable in variables.items()}
-    if at_home := [variables[field] for field, value in read.items() if is_at_home(value)]:
-        raise error(f"{at_home[0]}: {ONLY_SHELLS}")
     texts = {field: value for field, value in read.items() if value}
     chosen = {field: value for field, value in flags.items() if value is not None}
+    merged = {**texts, **chosen}
     try:
-        return model(**{**texts, **chosen})
+        return model(**{key: expand_home(value) if isinstance(value, str) else value for key, value in merged.items()})
     except ValidationError as invalid:
         names = {field: flag(field, positional) for field in model.model_fields}
         names |= {field: variable for field, variable in variables.items() if field not in chosen}

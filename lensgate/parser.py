@@ -7,11 +7,9 @@ import re
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from common.environment import ONLY_SHELLS, is_at_home
 from common.suggestion import did_you_mean
 from common.terminal import escape_controls
 
-_VALUE = re.compile(r"(--[\w-]+=)?(?P<value>.*)", re.DOTALL)
 _WRONG_CHOICE = re.compile(r"invalid choice: '(?P<given>.*)' \(choose from (?P<choices>.*)\)")
 
 
@@ -27,7 +25,6 @@ class Parser(argparse.ArgumentParser):
 
     def parse(self, arguments: Sequence[str]) -> argparse.Namespace:
         """Parse all arguments, or exit with status 2 and one line on standard error."""
-        self._refuse_home(arguments)
         options: argparse.Namespace
         options, unknown = self.parse_known_args(arguments)
         if unknown:
@@ -39,12 +36,6 @@ class Parser(argparse.ArgumentParser):
         """Parse as argparse does, and keep the arguments for the text of an error."""
         self._given = args or ()
         return super().parse_known_args(args, namespace)
-
-    def _refuse_home(self, arguments: Sequence[str]) -> None:
-        """Refuse a `~` that no shell has expanded, as in `--keep=~/faces`: a folder of that name would be created."""
-        for text in arguments:
-            if (found := _VALUE.fullmatch(text)) and is_at_home(found["value"]):
-                self.error(f"{escape_controls(text)}: {ONLY_SHELLS}")
 
     def refuse(self, unknown: Sequence[str]) -> NoReturn:
         """Exit because of arguments that this parser does not have."""

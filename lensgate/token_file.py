@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from common.environment import read_variable
+from common.environment import expand_home, read_variable
 from common.terminal import say
 from gate.files import atomic_file, locked_folder
 from lensgate.streams import close_output, is_output_closed
@@ -88,8 +88,8 @@ def _less(text: str, name: str, tokens: Sequence[Token], path: Path) -> str:
 
 
 def _path(options: argparse.Namespace) -> Path:
-    path: Path = options.file or Path(read_variable(os.environ, "LENSGATE_TOKENS") or "tokens.toml")
-    return path.resolve()  # Write through a symbolic link instead of replacing it.
+    path = str(options.file or read_variable(os.environ, "LENSGATE_TOKENS") or "tokens.toml")
+    return Path(expand_home(path)).resolve()  # Write through a symbolic link instead of replacing it.
 
 
 def _entry(options: argparse.Namespace, token: str) -> str:

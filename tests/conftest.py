@@ -77,6 +77,12 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     return min(usable_cores() + (not config.getoption("fast")), MAX_WORKERS)
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Mark tests with a fixture that starts a program of Debian."""
+    if fast_lane.FIXTURES & set(getattr(item, "fixturenames", ())):
+        item.add_marker("debian")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Start the longest files first, so that none of them runs alone at the end."""
     ranks = {ROOT / "tests" / name: rank for rank, name in enumerate(SLOWEST)}

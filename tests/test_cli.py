@@ -421,15 +421,3 @@ def test_a_module_of_the_caller_with_the_name_of_a_package_is_named(
         f"lensgate: {module} is imported in place of Lensgate's package {package!r}: rename it"
     )
     assert (ran.returncode, ran.stderr.count("\n")) == (1, 1)
-
-
-@pytest.mark.parametrize(
-    ("words", "named"),
-    [(["--models=~/models", "a.png"], "--models=~/models"), (["--models", "~"], "~"), (["~/a"], "~/a")],
-)
-def test_a_home_folder_that_no_shell_has_expanded_is_refused(
-    words: list[str], named: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with pytest.raises(SystemExit, match="2"):
-        main(["classify", *words])
-    assert capsys.readouterr().err.startswith(f"lensgate classify: {named}: only a shell expands ~")

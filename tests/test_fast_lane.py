@@ -1,6 +1,8 @@
 """The fast lane refuses everything that `make test` has to install beyond pip packages."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -37,3 +39,10 @@ def test_framework_or_program_beyond_pip_fails_the_test(event: str, arguments: t
 @pytest.mark.parametrize(("event", "arguments"), [("import", ("numpy",)), ("subprocess.Popen", ("python", []))])
 def test_pip_package_or_python_process_passes(event: str, arguments: tuple[object, ...]) -> None:
     refuse(event, arguments)
+
+
+def test_tests_that_start_a_database_server_are_left_out() -> None:
+    command = [sys.executable, "-m", "pytest", "--fast", "--collect-only", "-p", "no:cacheprovider"]
+    words = [*command, "tests/service/records/test_postgres.py"]
+    collected = subprocess.run(words, cwd=TESTS.parent, capture_output=True, text=True, check=False).stdout
+    assert re.search(r"no tests collected \(\d+ deselected\)", collected)

@@ -13,7 +13,7 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as NoConnection
 from sqlalchemy.types import TypeEngine
 
-from common.environment import ONLY_SHELLS, is_at_home
+from common.environment import expand_home
 from gate.extras import how_to_install
 from service.errors import NotFound, RecordsUnavailable, SettingsError
 from service.records import sqlite
@@ -178,20 +178,17 @@ def _parse(text: str) -> URL:
         return url.set(drivername="postgresql+psycopg")
     if url.drivername not in ("sqlite", "postgresql+psycopg"):
         raise SettingsError(f"{_KEY}: {url.drivername!r} is neither sqlite nor postgresql")
-    if url.drivername == "sqlite":
-        _check_sqlite(url)
-    return url
+    return _sqlite(url) if url.drivername == "sqlite" else url
 
 
-def _check_sqlite(url: URL) -> None:
+def _sqlite(url: URL) -> URL:
     if url.host or url.port or url.username:
         raise SettingsError(f"{_KEY}: sqlite:///FILE has three slashes, and four before an absolute path")
     if not url.database or url.database == ":memory:":
         raise SettingsError(f"{_KEY}: sqlite:///FILE needs a file: an in-memory database is not durable")
-    if is_at_home(url.database):
-        raise SettingsError(f"{_KEY}: {ONLY_SHELLS}")
     if url.query:
         raise SettingsError(f"{_KEY}: sqlite:///FILE takes no options: leave ?{next(iter(url.query))}=... out")
+    return url.set(database=expand_home(url.database))
 
 
 def _make_engine(url: URL) -> tuple[Engine, Callable[[], None], Callable[[Any], str]]:

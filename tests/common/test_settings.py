@@ -63,10 +63,16 @@ def test_quotes_around_a_variable_are_not_part_of_it(value: str, read: str) -> N
     assert read_variable({"LENSGATE_PORT": value}, "LENSGATE_PORT") == read
 
 
-@pytest.mark.parametrize("path", ["~", "~/faces", '"~/faces"'])
-def test_a_home_folder_that_no_shell_has_expanded_is_refused(path: str) -> None:
-    with pytest.raises(LookupError, match=r"^SRC: only a shell expands ~"):
-        load_settings(Example, {}, {"SRC": path}, variables={"src": "SRC"}, error=LookupError)
+@pytest.mark.parametrize(
+    ("given", "path"), [("~/faces", "/home/ann/faces"), ("~", "/home/ann"), ("~faces", "~faces"), ("./~/a", "./~/a")]
+)
+def test_a_home_folder_that_no_shell_has_expanded_is_found(
+    monkeypatch: pytest.MonkeyPatch, given: str, path: str
+) -> None:
+    monkeypatch.setenv("HOME", "/home/ann")
+    for flags, environment in (({}, {"SRC": given}), ({"src": given}, {})):
+        found = load_settings(Example, flags, environment, variables={"src": "SRC"}, error=LookupError)
+        assert found.src == path
 
 
 @pytest.mark.parametrize(

@@ -97,6 +97,8 @@ PROGRAMS = frozenset(
         "wrk",
     }
 )
+# Fixtures that start such a program; the fast lane leaves out the tests that use one.
+FIXTURES = frozenset({"postgres", "postgres_url"})
 MODULES = frozenset({"atheris", "keras", "keras_tuner", "playwright", "ray", "tensorflow", "tf2onnx"})
 
 

@@ -37,10 +37,19 @@ def _is_root() -> bool:
 
 
 def _run(program: str, *arguments: str | Path) -> None:
-    # The server refuses to run as root.
-    prefix = ["runuser", "-u", _USER, "--"] if _is_root() else []
-    command = [*prefix, str(_find(program)), *map(str, arguments)]
-    ran = subprocess.run(command, cwd="/", stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=False)
+    command = [str(_find(program)), *map(str, arguments)]
+    ran = subprocess.run(
+        command,
+        cwd="/",
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+        # The server refuses to run as root.
+        user=_USER if _is_root() else None,
+        group=pwd.getpwnam(_USER).pw_gid if _is_root() else None,
+        extra_groups=[] if _is_root() else None,
+    )
     assert ran.returncode == 0, f"{program}: {ran.stderr}"
 
 

@@ -216,7 +216,7 @@ def read_scans(data: ImageBytes, head: JpegHeader) -> list[Scan]:
 def coded_intervals(data: ImageBytes, scan: Scan, frame: Frame) -> Iterator[tuple[int, int]]:
     """Yield start and end of the coded data between restart markers: at most one interval per unit of the scan.
 
-    Fill bytes before a marker are no part of an interval.
+    An interval ends before the fill bytes of its marker.
     """
     start = scan.start
     for _ in range(frame.units(scan.components) + 1):

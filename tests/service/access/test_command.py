@@ -169,6 +169,16 @@ def test_the_list_says_everything_but_the_hash(path: Path, capsys: pytest.Captur
     assert "a" * 64 not in printed
 
 
+@pytest.mark.parametrize("flags", [("--file=~/tokens.toml",), ()], ids=["flag", "variable"])
+def test_the_file_may_be_in_the_home_folder(
+    path: Path, monkeypatch: pytest.MonkeyPatch, flags: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("HOME", str(path.parent))
+    monkeypatch.setenv("LENSGATE_TOKENS", '"~/tokens.toml"')
+    assert main(["tokens", "add", "gen", *flags]) == 0
+    assert len(read_tokens(path.with_name("tokens.toml"))) == 1
+
+
 def test_the_environment_names_the_file(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LENSGATE_TOKENS", str(path))
     assert main(["tokens", "add", "gen"]) == 0

@@ -18,8 +18,6 @@ from tests.support.servers import wait_until
 from .conftest import make_database
 from .stores import entry, names, put
 
-pytestmark = pytest.mark.debian
-
 
 def run(url: str, statement: str) -> None:
     """Run a statement as an administrator would; NAME is the database of the URL."""

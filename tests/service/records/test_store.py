@@ -224,7 +224,6 @@ def test_time_filter_uses_the_index(tmp_path: Path) -> None:
         ("sqlite:///:memory:", "needs a file"),
         ("sqlite://records.db", "three slashes"),
         ("sqlite://data/records.db", "three slashes"),
-        ("sqlite:///~/records.db", "only a shell expands ~"),
         ("sqlite:///records.db?mode=ro", r"takes no options: leave \?mode=\.\.\. out"),
     ],
 )
@@ -232,6 +231,13 @@ def test_url_that_no_store_can_use_is_refused_without_its_password(url: str, tol
     with pytest.raises(SettingsError, match=told) as refused:
         Store(url)
     assert "secret" not in str(refused.value)
+
+
+def test_a_file_in_the_home_folder_is_found_where_no_shell_expands_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/ann")
+    store = Store("sqlite:///~/records.db")
+    assert str(store) == "sqlite:////home/ann/records.db"
+    store.close()
 
 
 def test_store_is_named_without_its_passwords() -> None:
