@@ -1,7 +1,7 @@
 """Load settings from flags and environment variables: a flag overrides a variable, a variable overrides the default."""
 
 import argparse
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from itertools import groupby
 from pathlib import PurePath
 from typing import Any, TypeVar
@@ -54,7 +54,7 @@ def load_settings(
     except ValidationError as invalid:
         names = {field: flag(field, positional) for field in model.model_fields}
         names |= {field: variable for field, variable in variables.items() if field not in chosen}
-        raise error("; ".join(_describe_all([dict(fault) for fault in invalid.errors()], names))) from invalid
+        raise error("; ".join(_describe_all(invalid.errors(), names))) from invalid
 
 
 def variables_of(fields: Collection[str]) -> dict[str, str]:
@@ -134,14 +134,14 @@ def _default(name: str, default: object) -> str:
     return f" ({default})" if is_told else ""
 
 
-def _describe_all(faults: list[dict[str, Any]], names: Mapping[str, str]) -> Iterator[str]:
+def _describe_all(faults: Iterable[Mapping[str, Any]], names: Mapping[str, str]) -> Iterator[str]:
     """Yield one text for each setting at fault; a check of several settings names them in its own text."""
-    for field, found in groupby(faults, key=lambda fault: fault["loc"][:1]):
-        text = _describe(*found)
+    for field, alternatives in groupby(faults, key=lambda fault: fault["loc"][:1]):
+        text = _describe(*alternatives)
         yield f"{names.get(field[0], field[0])}: {_with_unit(text, field[0])}" if field else text
 
 
-def _describe(*faults: dict[str, Any]) -> str:
+def _describe(*faults: Mapping[str, Any]) -> str:
     if faults[0]["type"] == "string_unicode":
         return "the value is not UTF-8: rename the file or folder, or name a link to it (ln -s)"
     return explain(*faults)

@@ -18,8 +18,8 @@ def read_accept(header: str) -> Iterator[Accepted]:
     for part in header.lower().split(","):
         name, *parameters = (each.strip() for each in part.split(";"))
         pairs = (each.partition("=") for each in parameters)
-        given = {key.strip(): value.strip().strip('"') for key, _, value in pairs}
-        yield Accepted(name, given.get("version", ""), _number(given.get("q", "1")))
+        values = {key.strip(): value.strip().strip('"') for key, _, value in pairs}
+        yield Accepted(name, values.get("version", ""), _number(values.get("q", "1")))
 
 
 def _number(weight: str) -> float:

@@ -1,4 +1,4 @@
-"""The parts that follow the decisions behind the answers: the shadow and the recorder."""
+"""The shadow and the recorder, which process decisions after their answers."""
 
 import asyncio
 from dataclasses import dataclass

@@ -117,9 +117,9 @@ def _parse_token(entry: object, place: str) -> Token:
         return Token.model_validate(entry)
     except ValidationError as error:
         # Omit the value: it may be a token in place of its hash.
-        found = error.errors(include_input=False)
-        faults = (f"{'.'.join(map(str, fault['loc']))} {explain(dict(fault))}".strip() for fault in found)
-        raise SettingsError(f"{place}: {'; '.join(faults)}") from error
+        faults = error.errors(include_input=False)
+        texts = (f"{'.'.join(map(str, fault['loc']))} {explain(fault)}".strip() for fault in faults)
+        raise SettingsError(f"{place}: {'; '.join(texts)}") from error
 
 
 def _repeated(values: Iterable[str]) -> str | None:

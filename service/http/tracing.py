@@ -86,10 +86,10 @@ class Tracer:
 
 def _describe_service() -> Resource:
     """Return the attributes of OpenTelemetry's variables, and a name for the service if they have none."""
-    found = Resource.create()
-    if str(found.attributes[SERVICE_NAME]).startswith("unknown_service"):
-        return found.merge(Resource({SERVICE_NAME: "lensgate"}))
-    return found
+    resource = Resource.create()
+    if str(resource.attributes[SERVICE_NAME]).startswith("unknown_service"):
+        return resource.merge(Resource({SERVICE_NAME: "lensgate"}))
+    return resource
 
 
 def _with_path(endpoint: str) -> str:

@@ -266,9 +266,8 @@ def _read_about(folder: Path) -> Provenance:
     try:
         return Provenance.model_validate_json(path.read_text(encoding="utf-8-sig"))
     except ValidationError as error:
-        found = error.errors()
-        faults = "; ".join(": ".join(filter(None, (*map(str, one["loc"]), explain(dict(one))))) for one in found)
-        raise DataError(f'{path} is not {{"source": "...", "licence": "..."}}: {faults}') from error
+        texts = (": ".join(filter(None, (*map(str, fault["loc"]), explain(fault)))) for fault in error.errors())
+        raise DataError(f'{path} is not {{"source": "...", "licence": "..."}}: {"; ".join(texts)}') from error
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not UTF-8: {error}; save it as UTF-8") from error
 

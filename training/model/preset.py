@@ -69,7 +69,7 @@ class Preset:
         try:
             return TypeAdapter(cls).validate_python({**settings, **lists})
         except ValidationError as error:
-            faults = "; ".join(f"{'.'.join(map(str, one['loc']))}: {explain(dict(one))}" for one in error.errors())
+            faults = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {explain(fault)}" for fault in error.errors())
             raise ValueError(f"invalid setting: {faults}") from error
 
     @classmethod

@@ -74,8 +74,8 @@ def find_certificates(url: httpx.URL) -> ssl.SSLContext:
         raise ValueError(f"the certificates of SSL_CERT_FILE or SSL_CERT_DIR cannot be loaded: {error}") from error
 
 
-def _is_excluded(url: httpx.URL, found: Mapping[str, str]) -> bool:
-    return any(_is_listed(url, entry.strip().lower()) for entry in found.get("no", "").split(","))
+def _is_excluded(url: httpx.URL, proxies: Mapping[str, str]) -> bool:
+    return any(_is_listed(url, entry.strip().lower()) for entry in proxies.get("no", "").split(","))
 
 
 def _is_listed(url: httpx.URL, entry: str) -> bool:
