@@ -19,12 +19,15 @@ class Inbox:
     url: str
     messages: "queue.Queue[tuple[str, dict[str, Any]]]" = field(default_factory=queue.Queue)
 
-    def wait_for(self, alert: str, *, timeout: float = 600) -> tuple[str, dict[str, Any]]:
-        """The first message that is of this alert; fails where none comes within so many seconds of the last."""
+    def wait_for(self, alert: str, path: str, *, timeout: float = 600) -> dict[str, Any]:
+        """Return the first message of this alert to this path; fail where none comes within `timeout` s of the last.
+
+        A page inhibits the ticket of the same alert, but the ticket is sent where Prometheus reports it first.
+        """
         while True:
-            path, message = self.messages.get(timeout=timeout)
-            if message["groupLabels"]["alertname"] == alert:
-                return path, message
+            received_path, message = self.messages.get(timeout=timeout)
+            if received_path == path and message["groupLabels"]["alertname"] == alert:
+                return message
 
 
 @contextmanager
