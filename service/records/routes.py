@@ -79,7 +79,7 @@ def make_record_routes(store: Store | None, downloads: Downloads) -> APIRouter:
 
 
 def _preferred_format(accept: str) -> str:
-    """Return the format that the caller names with the most weight, the first of several; JSON if it names neach."""
+    """Return the format that the caller names with the most weight, the first of several; JSON if it names none."""
     named = [each for each in read_accept(accept) if each.name in _FORMATS and each.weight > 0]
     return _FORMATS[max(named, key=lambda each: each.weight).name] if named else "json"
 
