@@ -54,7 +54,8 @@ def load_settings(
     except ValidationError as invalid:
         names = {field: flag(field, positional) for field in model.model_fields}
         names |= {field: variable for field, variable in variables.items() if field not in chosen}
-        raise error("; ".join(_describe_all(invalid.errors(), names))) from invalid
+        text = "; ".join(_describe_all(invalid.errors(), names))
+        raise error(_without_secrets(text)) from invalid
 
 
 def variables_of(fields: Collection[str]) -> dict[str, str]:
@@ -145,6 +146,15 @@ def _describe(*faults: Mapping[str, Any]) -> str:
     if faults[0]["type"] == "string_unicode":
         return "the value is not UTF-8: rename the file or folder, or name a link to it (ln -s)"
     return explain(*faults)
+
+
+def _without_secrets(text: str) -> str:
+    """Remove passwords of URLs, which a variable may have in place of a host or a port."""
+    if "://" not in text:
+        return text
+    from common.storage import without_secrets  # noqa: PLC0415 - It takes a second, and only URLs need it.
+
+    return without_secrets(text)
 
 
 def _with_unit(text: str, field: str) -> str:

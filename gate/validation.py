@@ -4,7 +4,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-_MAX_SHOWN = 64
+_MAX_SHOWN = 40
+"""Longest value that is shown: numbers, times and choices are shorter, and tokens longer."""
+
 _MUST_BE = "must be "
 
 _TEXTS = {
@@ -81,4 +83,7 @@ def _value(fault: Mapping[str, Any]) -> str:
     is_shown = kind in _LIMITS or kind in {"enum", "literal_error"} or kind.endswith("_parsing")
     if not is_shown or not isinstance(value, str | int | float):
         return ""
-    return f", not {value[:_MAX_SHOWN]!r}" if isinstance(value, str) else f", not {value!r:.{_MAX_SHOWN}}"
+    if not isinstance(value, str):
+        return f", not {value!r:.{_MAX_SHOWN}}"
+    # A value of another setting may stand here by mistake, such as a token or the URL of a database.
+    return "" if len(value) > _MAX_SHOWN or "://" in value else f", not {value!r}"

@@ -1,7 +1,7 @@
 """`Gate`: the decision of the served model in this process, without a service."""
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from os import PathLike
@@ -168,7 +168,7 @@ class Gate:
         """
         if _is_one_image(images):
             raise TypeError("expected an iterable of images, not one image: pass a list, or call decide")
-        is_stable = isinstance(images, Sequence | np.ndarray)
+        is_stable = isinstance(images, list | tuple | np.ndarray)  # A data set may make its items in one buffer.
         return self._stream(iter(images), _to_label(expected), is_stable=is_stable)
 
     def _stream(

@@ -4,7 +4,7 @@ import copy
 import pickle
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -157,6 +157,23 @@ def test_an_iterator_may_reuse_its_memory(gate: Gate, kind: Callable[[Any], Any]
             yield buffer
 
     assert probabilities(gate.decide_stream(images())) == pytest.approx([level / 255 for level in levels], abs=1e-6)
+
+
+def test_a_data_set_may_reuse_its_memory(gate: Gate) -> None:
+    """It is a sequence, but makes each item when it is asked for."""
+    levels = [0, 255, 51, 204] * 20
+
+    class DataSet(Sequence[Any]):
+        buffer = flat(0, 32)
+
+        def __len__(self) -> int:
+            return len(levels)
+
+        def __getitem__(self, index: Any) -> Any:
+            self.buffer[:] = levels[index]
+            return self.buffer
+
+    assert probabilities(gate.decide_many(DataSet())) == pytest.approx([level / 255 for level in levels], abs=1e-6)
 
 
 def test_an_iterator_may_reuse_a_file(gate: Gate, tmp_path: Path) -> None:

@@ -94,7 +94,8 @@ class _Filter(Generic[_Gate]):
             prepared = sample if self._pixels is None else self._pixels(sample)
             image = prepared.image if isinstance(prepared, Ask) else prepared
             result = sample.image if isinstance(sample, Ask) else sample
-            fingerprint = ImageFingerprint(result if is_tensor(result) else image)
+            # `pixels` may write each image to the same file, which the caller does not get.
+            fingerprint = ImageFingerprint(image if is_tensor(image) and not is_tensor(result) else result)
             candidates.extend(_Candidate(result, index, fingerprint) for index in rows_of(image, result))
             yield prepared
 

@@ -98,8 +98,8 @@ def test_invalid_url_is_rejected(url: str) -> None:
 @pytest.mark.parametrize(
     ("url", "base"),
     [
-        ("http://gate.test:8000/v1", "http://gate.test:8000/"),
-        ("http://gate.test/v1/decisions", "http://gate.test/"),
+        ("http://gate.test:8000/v1/decisions", "http://gate.test:8000/"),
+        ("http://gate.test/v1/model/", "http://gate.test/"),
         ("http://gate.test/team/v1/decisions/batch/", "http://gate.test/team"),
         ("http://gate.test/v2/models/glasses/infer", "http://gate.test/"),
         ("http://gate.test/docs", "http://gate.test/"),
@@ -108,6 +108,22 @@ def test_invalid_url_is_rejected(url: str) -> None:
 def test_the_url_of_an_endpoint_is_rejected_with_that_of_the_gate(url: str, base: str) -> None:
     with pytest.raises(ValueError, match=f"is the URL of an endpoint: pass the URL of the gate, '{base}'$"):
         Gate(url)
+
+
+@pytest.mark.parametrize("path", ["/lensgate", "/v1", "/team/v2/", "/v1/modelling", "/docs/gate", "/v2/models2/gate"])
+def test_a_proxy_may_have_any_path(path: str) -> None:
+    scripted = ScriptedGate()
+    with Gate(f"{URL}{path}", transport=httpx.MockTransport(scripted)) as gate:
+        gate.decide(FILE)
+    assert scripted.paths == [f"{path.rstrip('/')}/v1/decisions"]
+
+
+@pytest.mark.parametrize(("path", "is_named"), [("/v1", True), ("/v1/", True), ("", False), ("/lensgate", False)])
+def test_a_version_at_the_end_of_the_url_is_named_if_nothing_is_found(path: str, *, is_named: bool) -> None:
+    missing = httpx.MockTransport(ResponseSequence([problem(404, "not_found")]))
+    with Gate(f"{URL}{path}", transport=missing) as gate, pytest.raises(RequestRefused) as caught:
+        gate.decide(FILE)
+    assert ("; pass the URL of the gate without /v1, unless that is the" in str(caught.value)) == is_named
 
 
 def test_password_in_the_url_is_rejected_without_quoting_it() -> None:

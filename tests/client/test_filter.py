@@ -90,6 +90,13 @@ class Rows:
         return self._rows[index]
 
 
+class Batch(Rows):
+    """A caller's own batch, with a length."""
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+
 Make = Callable[..., Blocking | OnLoop]
 
 
@@ -312,6 +319,33 @@ def test_an_overwritten_file_is_detected(make: Make, service: Running, tmp_path:
             yield tmp_path / f"{number}.png"
 
     assert len(make(service.url).take(write())) == 40
+
+
+def test_pixels_may_write_each_image_to_the_same_file_or_buffer(make: Make, service: Running, tmp_path: Path) -> None:
+    files, path, buffer = [encode(GLASSES), encode(portrait(64))], tmp_path / "face.png", bytearray()
+
+    def write(sample: dict[str, int]) -> Path:
+        path.write_bytes(files[sample["seed"] % 2])
+        return path
+
+    def fill(sample: dict[str, int]) -> bytearray:
+        buffer[:] = files[sample["seed"] % 2]
+        return buffer
+
+    samples = [{"seed": number} for number in range(80)]
+    for pixels in (write, fill):
+        kept = make(service.url, pixels=pixels)
+        kept.take(samples)
+        assert kept.stats.seen == len(samples)
+
+
+def test_rows_of_the_caller_s_own_batch_are_returned(make: Make, service: Running) -> None:
+    """Its batch is no tensor, but has a length and an index."""
+    samples = [{"latent": number, "image": image} for number, image in enumerate([GLASSES, UNCERTAIN, BARE, GLASSES])]
+    kept = make(service.url, pixels=lambda batch: np.stack([row["image"] for row in batch]))
+    assert [row["latent"] for row in kept.take([Batch(samples)])] == [0, 2, 3]
+    with pytest.raises(ValueError, match="a batch of 1 images for one sample, a Batch"):
+        make(service.url, pixels=lambda batch: np.stack([batch[0]["image"]])).take([Batch(samples)])
 
 
 def test_invalid_images_are_counted_and_skipped(make: Make, service: Running) -> None:

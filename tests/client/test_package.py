@@ -80,6 +80,13 @@ def test_dependencies_of_the_adapters_have_upper_bounds() -> None:
     assert names == bounded
 
 
+def test_the_adapters_get_no_httpcore_with_other_private_parts() -> None:
+    """1.0.3 named the connections of a pool as they are named now."""
+    (need,) = (need for need in DEPENDENCIES if need.startswith("httpcore"))
+    lowest = need.removeprefix("httpcore>=").partition(",")[0]
+    assert tuple(map(int, lowest.split("."))) >= (1, 0, 3)
+
+
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_private_folder_imports_lower_layers_only(folder: str) -> None:
     assert folder_imports(folder) <= MAY_IMPORT[folder] | PUBLIC_LEAVES

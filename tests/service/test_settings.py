@@ -57,6 +57,15 @@ def test_a_bad_value_names_its_key(flags: dict[str, str], environment: dict[str,
         Settings.load(flags, environment)
 
 
+@pytest.mark.parametrize("field", ["host", "port", "allowed_hosts", "device", "workers", "timeout_ms"])
+@pytest.mark.parametrize("value", ["postgresql://gate:secret@db/gate", "https://gate:secret@db/?token=secret"])
+def test_the_password_of_a_url_in_the_wrong_setting_is_not_shown(field: str, value: str) -> None:
+    for flags, environment in (({field: value}, {}), ({}, {f"LENSGATE_{field.upper()}": value})):
+        with pytest.raises(SettingsError) as caught:
+            Settings.load(flags, environment)
+        assert "secret" not in str(caught.value)
+
+
 @pytest.mark.parametrize("host", ["::", "::1", "fe80::1%eth0", "127.0.0.1", "gate.example", "gate_1", "localhost"])
 def test_an_address_or_a_name_is_a_host(host: str) -> None:
     assert Settings.load({"host": host}, {}).host == host

@@ -19,8 +19,8 @@ _KEEP_ALIVE_SECONDS = 30.0
 _MAX_IDLE_CONNECTIONS = 32
 _MAX_PORT = 65_535
 _MAX_REASON = 300
-_ENDPOINT = re.compile(r"/(?:v[12](?:/(?:decisions|model|health).*)?|docs|livez|readyz)/?$")
-"""End of a URL that names an endpoint, as for curl, or the version of the API, as other clients take it."""
+_ENDPOINT = re.compile(r"/(?:v1/(?:decisions(?:/batch)?|model)|v2/(?:health|models)(?:/.*)?|docs|livez|readyz)/?$")
+"""End of a URL that names an endpoint, as for curl. One that ends in /v1 may be of a proxy with versions of its own."""
 
 
 def client_options(url: str, token: str | None, *, transport: object = None) -> dict[str, Any]:

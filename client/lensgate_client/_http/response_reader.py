@@ -1,5 +1,6 @@
 """Read the raw body of a response up to a size limit."""
 
+import re
 from collections.abc import AsyncIterator, Iterator
 
 import httpx
@@ -7,6 +8,10 @@ import httpx
 from lensgate_client._http.environment import describe_proxy
 from lensgate_client._protocol.requests import GateResponse
 from lensgate_client.errors import UnexpectedAnswer, quoted
+
+_NOT_FOUND = 404
+_TWO_VERSIONS = re.compile(r"(?P<given>/v[12])/v[12]/")
+"""In a path if the URL of the gate ends with the version of the API, as other clients take it."""
 
 
 class ResponseReader:
@@ -46,7 +51,12 @@ class ResponseReader:
     def result(self) -> GateResponse:
         """Return the response; the body of an error may be truncated."""
         headers = {name.lower(): value for name, value in self._response.headers.items()}
-        return GateResponse(self._response.status_code, headers, bytes(self._body), self._way)
+        return GateResponse(self._response.status_code, headers, bytes(self._body), self._way, self._hint())
+
+    def _hint(self) -> str:
+        if self._response.status_code != _NOT_FOUND or not (match := _TWO_VERSIONS.search(self._response.url.path)):
+            return ""
+        return f"; pass the URL of the gate without {match['given']}, unless that is the path of a proxy"
 
     def _reject_length(self) -> None:
         self._reject(f"it is longer than {self._max_bytes:,} bytes")

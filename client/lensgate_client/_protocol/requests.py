@@ -34,12 +34,16 @@ class GateRequest:
 
 @dataclass(frozen=True, slots=True)
 class GateResponse:
-    """One HTTP response; the names of `headers` are in lower case. `way` names a proxy that may have answered."""
+    """One HTTP response; the names of `headers` are in lower case.
+
+    `way` names a proxy that may have answered, and `hint` what may be wrong with the URL.
+    """
 
     status: int
     headers: Mapping[str, str]
     content: bytes = field(repr=False)
     way: str = ""
+    hint: str = ""
 
 
 def model_request(_seconds: float) -> GateRequest:

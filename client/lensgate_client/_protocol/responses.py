@@ -43,7 +43,7 @@ def read_error(response: GateResponse, *, now: float) -> GateError | None:
         request_id = response.headers.get("x-request-id")
     return error_for_response(
         response.status,
-        single_line(detail, _MAX_DETAIL),
+        single_line(detail, _MAX_DETAIL) + response.hint,
         code=code if isinstance(code, str) and _CODE.fullmatch(code) else None,
         request_id=request_id and single_line(request_id, _MAX_REQUEST_ID),
         retry_after=read_retry_after(response.headers, now=now),

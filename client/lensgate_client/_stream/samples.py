@@ -2,7 +2,7 @@
 
 import asyncio
 import inspect
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Iterator, Mapping, Sized
 from typing import Any
 
 from lensgate_client._pixels.raster import count_images, is_batch, is_tensor
@@ -68,15 +68,27 @@ def rows_of(images: Any, sample: Any) -> Iterable[int | None]:
         ValueError: one of the two is a batch, and the other does not have a row for each image.
     """
     count = count_images(images) if is_batch(images) else None
-    rows = sample.shape[0] if is_tensor(sample) and len(sample.shape) > 0 else None
+    rows = _count_rows(sample)
     if count == rows or (count is None and not (is_batch(sample) and rows != 1)):
         return (None,) if count is None else range(count)
     returned = "one image" if count is None else f"a batch of {count:,} images"
-    kind = truncated(type(sample).__name__, 80) if rows is None else f"tensor of {rows:,} rows"
+    kind = (
+        f"tensor of {rows:,} rows" if is_tensor(sample) and rows is not None else truncated(type(sample).__name__, 80)
+    )
     raise ValueError(
         f"pixels returned {returned} for one sample, a {kind}: generate a batch of images, or samples with one image "
         "each. A loader's pairs become batches with (images for images, labels in loader); a list is several samples"
     )
+
+
+def _count_rows(sample: Any) -> int | None:
+    """Return the number of rows of a tensor, or of an object with an index and a length; None if it has no rows."""
+    if is_tensor(sample):
+        return sample.shape[0] if len(sample.shape) > 0 else None
+    # A tuple has the fields of one sample or batch, and a mapping is read by name.
+    if isinstance(sample, tuple | Mapping | str | bytes | bytearray):
+        return None
+    return len(sample) if isinstance(sample, Sized) and hasattr(sample, "__getitem__") else None
 
 
 def _is_empty(item: Any) -> bool:
