@@ -340,7 +340,7 @@ def test_pixels_may_write_each_image_to_the_same_file_or_buffer(make: Make, serv
 
 
 def test_rows_of_the_caller_s_own_batch_are_returned(make: Make, service: Running) -> None:
-    """Its batch is no tensor, but has a length and an index."""
+    """Its batch is not a tensor, but has a length and an index."""
     samples = [{"latent": number, "image": image} for number, image in enumerate([GLASSES, UNCERTAIN, BARE, GLASSES])]
     kept = make(service.url, pixels=lambda batch: np.stack([row["image"] for row in batch]))
     assert [row["latent"] for row in kept.take([Batch(samples)])] == [0, 2, 3]
