@@ -167,7 +167,7 @@ def wait(_):
         print("cleaned up", flush=True)
 def add(command):
     command.set_defaults(run=wait)
-cli._COMMANDS["bulk"] = ("__main__", "add", "")
+cli.COMMANDS["bulk"] = ("__main__", "add", "")
 sys.exit(cli.main(["bulk"]))
 """
 
