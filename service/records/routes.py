@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
 from common.terminal import escape_formula
-from service.accept import read_accept
+from service.accept import preferred
 from service.errors import MalformedRequest, NotFound, RecordsUnavailable
 from service.http.downloads import Downloads
 from service.http.openapi import BINARY, TEXT, describe_files, describe_problems
@@ -47,7 +47,8 @@ def make_record_routes(store: Store | None, downloads: Downloads) -> APIRouter:
     )
     async def list_decisions(request: Request, page: Annotated[Page, Query()]) -> Response:
         kept = require_store(store)
-        kind = page.format or _preferred_format(",".join(request.headers.getlist("accept")))
+        accepted = preferred(",".join(request.headers.getlist("accept")), _FORMATS)
+        kind = page.format or (_FORMATS[accepted] if accepted else "json")
         if kind == "csv":
             return await downloads.respond(_write_csv(find_all(kept, page)), "decisions.csv", media_type=_CSV)
         if kind == "ndjson":
@@ -76,12 +77,6 @@ def make_record_routes(store: Store | None, downloads: Downloads) -> APIRouter:
         return json_response({"failures": failures, "next": after})
 
     return router
-
-
-def _preferred_format(accept: str) -> str:
-    """Return the format that the caller names with the most weight, the first of several; JSON if it names none."""
-    named = [each for each in read_accept(accept) if each.name in _FORMATS and each.weight > 0]
-    return _FORMATS[max(named, key=lambda each: each.weight).name] if named else "json"
 
 
 def _answer_page(store: Store, page: Page) -> Response:

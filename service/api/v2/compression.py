@@ -5,6 +5,7 @@ import gzip
 import zlib
 from collections.abc import Iterator
 
+from service.accept import preferred
 from service.errors import MalformedRequest
 from service.inference.admission import Permit
 
@@ -39,13 +40,7 @@ async def decompress(body: bytes | bytearray, encoding: str, permit: Permit) -> 
 
 def choose_encoding(accepted: str | None) -> str | None:
     """Return the encoding that Accept-Encoding prefers; None for no compression."""
-    best, chosen = 0.0, None
-    for item in (accepted or "").lower().split(","):
-        name, _, parameter = item.strip().partition(";")
-        quality = _quality(parameter)
-        if name.strip() in _WINDOWS and quality > best:
-            best, chosen = quality, name.strip()
-    return chosen
+    return preferred(accepted or "", _WINDOWS)
 
 
 def compress(body: bytes, encoding: str) -> bytes:
@@ -76,13 +71,3 @@ def _parts(inflater: "zlib._Decompress", piece: memoryview | bytes) -> Iterator[
         piece = inflater.unconsumed_tail
         full = len(part) == _STEP
         yield part
-
-
-def _quality(parameter: str) -> float:
-    name, _, value = parameter.strip().partition("=")
-    if name != "q":
-        return 1.0
-    try:
-        return float(value)
-    except ValueError:
-        return 0.0
