@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from itertools import islice
 from typing import Generic, TypeVar
 
+from lensgate_client._stream.window import NOTE
 from lensgate_client.errors import quoted, truncated
 
 _Order = TypeVar("_Order")
@@ -64,7 +65,7 @@ class Attempts(Generic[_Order]):
             yield
         except Exception as error:
             # The stream's note numbers the images of one iteration, which the caller cannot match with orders.
-            notes = [note for note in getattr(error, "__notes__", ()) if not note.startswith("lensgate: of the images")]
+            notes = [note for note in getattr(error, "__notes__", ()) if not note.startswith(NOTE)]
             begun = [order for order, _ in (*self._unjudged, *self._again)]
             if begun:
                 text = ", ".join(quoted(order) for order in islice(begun, _MAX_QUOTED))

@@ -8,6 +8,9 @@ from typing import Generic, Protocol, TypeVar
 from lensgate_client._protocol.payloads import FilePayload, Payload, PixelPayload, join_payloads
 from lensgate_client.models import ImageFailed, Outcome
 
+NOTE = "lensgate: of the images passed so far"
+"""Start of the note on an error that ends a stream."""
+
 
 class WindowLimits(Protocol):
     """Limits of the requests in flight."""
@@ -171,7 +174,7 @@ class InFlightWindow(Generic[_Future]):
         """Note on an error that ends the stream which images have no outcome."""
         if self._popped < self.taken:
             numbers = f"numbers {self._popped + 1} to {self.taken}"
-            error.add_note(f"lensgate: of the images passed so far, {numbers} have no outcome")
+            error.add_note(f"{NOTE}, {numbers} have no outcome")
 
     def _pack(self, payload: PixelPayload) -> list[RequestBatch[_Future]]:
         complete = [] if self._packing is None or self._has_room(self._packing, payload) else self.flush()
