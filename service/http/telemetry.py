@@ -45,7 +45,7 @@ class Telemetry:
         app: the wrapped app.
         metrics: counts and times requests.
         tracer: creates spans; None if tracing is off.
-        methods: the allowed methods of every path, for the `Allow` header of a 405.
+        methods: the allowed methods of every path, for the `Allow` header of a 405 and of HEAD.
         on_failure: called for each failed request for decisions.
     """
 
@@ -78,8 +78,10 @@ class Telemetry:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 message = {**message, "headers": _complete(message.get("headers", ()), request_id)}
-                if status == MethodNotAllowed.status and self.methods is not None:
-                    MutableHeaders(scope=message)["Allow"] = self.methods.allowed(scope["path"])
+                # HEAD asks about a resource, so its answer names the methods too (RFC 9110, 10.2.1).
+                wanted = scope["method"] == "HEAD" or status == MethodNotAllowed.status
+                if self.methods is not None and wanted and (allowed := self.methods.allowed(scope["path"])):
+                    MutableHeaders(scope=message)["Allow"] = allowed
             await send(message)
 
         try:

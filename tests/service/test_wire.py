@@ -148,6 +148,16 @@ def test_a_path_or_a_method_that_is_not_there(service: Running) -> None:
     assert wrong.headers["allow"] == "GET, HEAD, POST"
 
 
+@pytest.mark.parametrize("method", ["PUT", "OPTIONS", "HEAD", "DELETE"])
+def test_allow_names_every_method_of_a_path(service: Running, method: str) -> None:
+    assert service.client.request(method, "/v1/decisions").headers["allow"] == "GET, HEAD, POST"
+
+
+def test_head_of_an_unknown_path_allows_nothing(service: Running) -> None:
+    answer = service.client.head("/v1/nothing")
+    assert (answer.status_code, "allow" in answer.headers) == (404, False)
+
+
 @pytest.mark.parametrize("sent", ["short", "x" * 128])
 def test_a_request_id_is_taken_over(service: Running, sent: str) -> None:
     assert service.client.get("/livez", headers={"X-Request-ID": sent}).headers["x-request-id"] == sent
