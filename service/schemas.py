@@ -32,13 +32,13 @@ class DecisionAnswer(BaseModel):
             "examples": [
                 {
                     "id": "frames-1",
-                    "glasses_probability": 0.9999976,
+                    "glasses_probability": 0.99999857,
                     "label": "glasses",
                     "decision": "accept",
                     "reason": "confident",
-                    "novelty": -9.342716,
-                    "band": {"low": 0.1999, "high": 0.9999551},
-                    "model": {"name": "glasses", "version": "4"},
+                    "novelty": -4.2591004,
+                    "band": {"low": 0.0499, "high": 0.99999467},
+                    "model": {"name": "glasses", "version": "5"},
                 }
             ]
         }

@@ -111,11 +111,11 @@ _REQUEST_EXAMPLE: dict[str, Any] = {
 }
 _RESPONSE_EXAMPLE: dict[str, Any] = {
     "model_name": "glasses",
-    "model_version": "4",
+    "model_version": "5",
     "id": "batch-7",
     "outputs": [
-        {"name": "glasses_probability", "datatype": "FP32", "shape": [1], "data": [0.9999976]},
-        {"name": "novelty", "datatype": "FP32", "shape": [1], "data": [-9.342716]},
+        {"name": "glasses_probability", "datatype": "FP32", "shape": [1], "data": [0.99999857]},
+        {"name": "novelty", "datatype": "FP32", "shape": [1], "data": [-4.2591004]},
         {"name": "decision", "datatype": "BYTES", "shape": [1], "data": ["accept"]},
         {"name": "reason", "datatype": "BYTES", "shape": [1], "data": ["confident"]},
     ],
