@@ -52,8 +52,8 @@ def create_app(
     inference: Inference,
     guard: Guard,
     *,
-    tracer: "Tracer | None" = None,
-    parts: Iterable[AbstractAsyncContextManager[object] | None] = (),
+    tracer: "Tracer | None",
+    parts: Iterable[AbstractAsyncContextManager[object] | None],
 ) -> ASGIApp:
     """Build the app of `inference` and all other endpoints.
 

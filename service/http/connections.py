@@ -45,7 +45,7 @@ class Connections:
         on_refusal: called with the reason for each refused request, and for each connection that the limit closes.
     """
 
-    def __init__(self, limit: int, on_refusal: Callable[[str], None] = lambda _: None) -> None:
+    def __init__(self, limit: int, on_refusal: Callable[[str], None]) -> None:
         self.on_refusal = on_refusal
         self._limit = limit
         self._open: set[OpenConnection] = set()
@@ -121,7 +121,7 @@ class Handshakes:
         on_refusal: called with the reason for each refused request, and for each handshake that the limit ends.
     """
 
-    def __init__(self, limit: int = MAX_HANDSHAKES, on_refusal: Callable[[str], None] = lambda _: None) -> None:
+    def __init__(self, limit: int, on_refusal: Callable[[str], None]) -> None:
         self.on_refusal = on_refusal
         self._limit = min(limit, _descriptor_limit() // 8 or 1)
         self._waiting: dict[asyncio.Transport, None] = {}

@@ -10,7 +10,7 @@ import os
 import selectors
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from service.process.frames import Collected, Frame, Kind, WorkerReading, number_payload, split_number
@@ -53,7 +53,6 @@ class Supervisor:
         command: makes the command line of a worker.
         reload_seconds: longest time for one worker to reload before the next one begins.
         shared: descriptors that all workers inherit.
-        clock: monotonic clock in seconds.
     """
 
     def __init__(
@@ -63,15 +62,13 @@ class Supervisor:
         *,
         reload_seconds: float,
         shared: Sequence[int] = (),
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._slots = [
             # A start loads up to two models, each about as long as a reload, after the packages.
-            Slot(number, command, start_seconds=2 * reload_seconds + SILENT_SECONDS, shared=shared, clock=clock)
+            Slot(number, command, start_seconds=2 * reload_seconds + SILENT_SECONDS, shared=shared)
             for number in range(1, count + 1)
         ]
         self._reload_seconds = reload_seconds
-        self._clock = clock
         self._selector = selectors.DefaultSelector()
         self._signals: list[int] = []
         self._collections: list[_Collection] = []
@@ -81,7 +78,7 @@ class Supervisor:
         self._reloading: tuple[Slot, float] | None = None
         self._has_begun = self._is_ending = False
         self._status = 0
-        self._turned = clock()
+        self._turned = time.monotonic()
 
     def run(self) -> int:
         """Return the exit status: 0 after a signal, or that of a worker without which none serves."""
@@ -131,7 +128,7 @@ class Supervisor:
 
     def _note_pause(self) -> None:
         """Excuse the silence of the workers if the whole machine, and so this process, was paused."""
-        now = self._clock()
+        now = time.monotonic()
         if now - self._turned > _PAUSE_SECONDS:
             for slot in self._slots:
                 slot.excuse()
@@ -179,7 +176,7 @@ class Supervisor:
         self._requests += 1
         polled = [slot for slot in self._others(asker) if ask and slot.is_ready and self._can_take(slot)]
         waiting = {slot.number for slot in polled}
-        deadline = self._clock() + ANSWER_SECONDS
+        deadline = time.monotonic() + ANSWER_SECONDS
         self._collections.append(_Collection(asker, number, self._requests, deadline, waiting))
         for slot in polled:
             self._send(slot, Frame(Kind.REPORT, number_payload(self._requests)))
@@ -187,7 +184,7 @@ class Supervisor:
     def _finish_collections(self) -> None:
         alive = {slot.number for slot in self._slots if slot.is_alive and slot.is_ready}
         for collection in tuple(self._collections):
-            if not collection.waiting & alive or self._clock() > collection.deadline:
+            if not collection.waiting & alive or time.monotonic() > collection.deadline:
                 self._collections.remove(collection)
                 self._answer(collection)
 
@@ -246,7 +243,7 @@ class Supervisor:
     def _reload_next(self) -> None:
         if self._reloading is not None:
             slot, deadline = self._reloading
-            if slot.is_ready and self._clock() < deadline:
+            if slot.is_ready and time.monotonic() < deadline:
                 return
             self._reloading = None
             if not slot.is_ready and self._to_reload:
@@ -256,12 +253,12 @@ class Supervisor:
         following = next((slot for slot in self._to_reload if slot.is_ready), None)
         if following is not None:
             self._to_reload.remove(following)
-            self._reloading = following, self._clock() + self._reload_seconds
+            self._reloading = following, time.monotonic() + self._reload_seconds
             self._send(following, Frame(Kind.RELOAD))
 
     def _start_due(self) -> None:
         for slot in self._slots:
-            if not slot.is_alive and slot.due <= self._clock():
+            if not slot.is_alive and slot.due <= time.monotonic():
                 self._start(slot)
 
     def _start(self, slot: Slot) -> bool:
@@ -293,7 +290,7 @@ class Supervisor:
             self._status = self._status or int(status not in (0, -signal.SIGTERM))
         elif was_ready or (self._has_begun and (-status in _KILLING or self._has_others(slot))):
             self._restarts += 1
-            wait = max(0.0, slot.due - self._clock())
+            wait = max(0.0, slot.due - time.monotonic())
             log.error("worker %d ended by %s; it starts again in %.1f s", slot.number, describe_status(status), wait)
         else:
             log.error("worker %d could not start: %s", slot.number, describe_status(status))

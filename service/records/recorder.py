@@ -55,7 +55,6 @@ class Recorder:
         retry_seconds: pauses between the attempts to write; the last one repeats.
         retention: clock for the age of records.
         differences: drawn images about which the shadow differs, written after their decisions.
-        failures: failed requests, written along with the decisions.
     """
 
     def __init__(
@@ -75,7 +74,6 @@ class Recorder:
         retry_seconds: Sequence[float] = RETRY_SECONDS,
         retention: RetentionClock | None = None,
         differences: Differences | None = None,
-        failures: FailureLog | None = None,
     ) -> None:
         self.store = store
         self._metrics = metrics
@@ -88,7 +86,7 @@ class Recorder:
         self._next_prune = float("-inf")
         self._retention = retention or RetentionClock(limits.max_days * DAY)
         self._differences = differences
-        self.failures = failures or FailureLog()
+        self.failures = FailureLog()
         self._rows: deque[DecisionRecord] = deque()
         self._previews: deque[tuple[DecisionRecord, Preview]] = deque()
         self._writing: tuple[Sequence[DecisionRecord], Sequence[Preview]] = ((), ())
