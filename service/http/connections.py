@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import resource
 from collections.abc import Callable, Iterator
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 WRITE_SECONDS = 30.0
 """Time in which a caller has to read `MIN_READ_BYTES`, or all pending bytes."""
@@ -25,14 +25,11 @@ class OpenConnection(Protocol):
     transport: asyncio.Transport
 
 
-class _Unread:
+class _Unread(NamedTuple):
     """The unread bytes of a caller, and the deadline for reading some of them."""
 
-    __slots__ = ("deadline", "size")
-
-    def __init__(self, size: int, deadline: float) -> None:
-        self.size = size
-        self.deadline = deadline
+    size: int
+    deadline: float
 
 
 class Connections:
