@@ -12,14 +12,11 @@ from gate.pixels import Pixels
 from gate.scorer import Score, Scorer
 from training.data.outliers import JUDGED, make_outliers
 from training.data.records import Records
-from training.evaluation.calibrate import log_losses
+from training.evaluation.calibrate import Bools, Floats, log_losses
 
 RESAMPLES = 2_000
 _BATCH = 64
 HISTOGRAM_EDGES = tuple(round(edge / 20, 2) for edge in range(21))
-
-Floats = NDArray[np.float64]
-Bools = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
