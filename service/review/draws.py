@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,7 +33,7 @@ class Draws:
         probabilities: of glasses, `[N]`.
     """
 
-    labels: NDArray[Any]
+    labels: NDArray[np.str_]
     outcomes: Floats
     weights: Floats
     probabilities: Floats
