@@ -108,7 +108,7 @@ def _workloads(pictures: Sequence[bytes]) -> list[Workload]:
     size = ModelStore(ROOT / "models").load().card.input.size
     pixels = np.stack([read_pixels(picture, size) for picture in pictures])
     batch = pixels[np.arange(BATCH) % len(pixels)]
-    files = [vector_post(data) for data in pictures]
+    files = [vector_post(data, binary_answer=True) for data in pictures]
     return [
         Workload("liveness probe", [Post("/v2/health/live", b"")], [b""], verb="GET", call="ServerLive"),
         Workload(f"PNG of {len(pictures[0]) / 1e6:.1f} MB", files, [_file_message(data) for data in pictures]),
