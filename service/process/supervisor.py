@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from service.process.frames import Collected, Frame, Kind, WorkerReading, number_payload, split_number
+from service.process.rolling_reload import RollingReload
 from service.process.slot import SILENT_SECONDS, Command, Slot, describe_status
 
 log = logging.getLogger(__name__)
@@ -68,14 +69,12 @@ class Supervisor:
             Slot(number, command, start_seconds=2 * reload_seconds + SILENT_SECONDS, shared=shared)
             for number in range(1, count + 1)
         ]
-        self._reload_seconds = reload_seconds
+        self._reload = RollingReload(reload_seconds)
         self._selector = selectors.DefaultSelector()
         self._signals: list[int] = []
         self._collections: list[_Collection] = []
         self._requests = 0
         self._restarts = 0
-        self._to_reload: list[Slot] = []
-        self._reloading: tuple[Slot, float] | None = None
         self._has_begun = self._is_ending = False
         self._status = 0
         self._turned = time.monotonic()
@@ -124,7 +123,8 @@ class Supervisor:
         self._reap()
         if self._has_begun and not self._is_ending:
             self._start_due()
-        self._reload_next()
+        if (turn := self._reload.take()) is not None:
+            self._send(turn, Frame(Kind.RELOAD))
 
     def _note_pause(self) -> None:
         """Excuse the silence of the workers if the whole machine, and so this process, was paused."""
@@ -169,8 +169,8 @@ class Supervisor:
             self._has_begun = True
         elif frame.kind is Kind.COLLECT:
             self._collect(slot, *json.loads(frame.payload))
-        elif frame.kind is Kind.RELOADED and self._reloading is not None and self._reloading[0] is slot:
-            self._reloading = None
+        elif frame.kind is Kind.RELOADED:
+            self._reload.finish(slot)
 
     def _collect(self, asker: Slot, number: int, ask: bool) -> None:
         self._requests += 1
@@ -222,8 +222,7 @@ class Supervisor:
     def _handle_signal(self, number: int) -> None:
         if number == signal.SIGHUP:
             log.info("reloading one worker after the other")
-            # One that is still starting may have read its files already.
-            self._to_reload = [slot for slot in self._slots if slot.is_alive]
+            self._reload.begin(self._slots)
         elif number in _ENDING:
             if self._is_ending:
                 self._signal_all(signal.SIGKILL)
@@ -233,28 +232,12 @@ class Supervisor:
     def _end(self) -> None:
         if not self._is_ending:
             self._is_ending = True
-            self._to_reload = []
+            self._reload.cancel()
             self._signal_all(signal.SIGTERM)
 
     def _signal_all(self, number: int) -> None:
         for slot in self._slots:
             slot.signal(number)
-
-    def _reload_next(self) -> None:
-        if self._reloading is not None:
-            slot, deadline = self._reloading
-            if slot.is_ready and time.monotonic() < deadline:
-                return
-            self._reloading = None
-            if not slot.is_ready and self._to_reload:
-                # The new files may have ended it, and would end the others.
-                self._to_reload = []
-                log.error("worker %d ended while it reloaded: the rest waits for the next HUP", slot.number)
-        following = next((slot for slot in self._to_reload if slot.is_ready), None)
-        if following is not None:
-            self._to_reload.remove(following)
-            self._reloading = following, time.monotonic() + self._reload_seconds
-            self._send(following, Frame(Kind.RELOAD))
 
     def _start_due(self) -> None:
         for slot in self._slots:
