@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
+
+from gate.types import Pixels
 
 JPEG_QUALITY = 92
 PICTURES = 20
@@ -57,7 +58,7 @@ def encode(image: Image.Image, form: str, **options: object) -> bytes:
     return buffer.getvalue()
 
 
-def decode(data: bytes) -> NDArray[np.uint8]:
+def decode(data: bytes) -> Pixels:
     """Decode an image with Pillow to RGB pixels, uint8 `[H, W, 3]`."""
     return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
 
@@ -79,7 +80,7 @@ def vector_post(data: bytes, *, binary_answer: bool) -> Post:
     return _tensor_post("encoded_image", "BYTES", (1,), packed, binary_answer=binary_answer)
 
 
-def pixels_post(pixels: NDArray[np.uint8], *, binary_answer: bool) -> Post:
+def pixels_post(pixels: Pixels, *, binary_answer: bool) -> Post:
     """Pixels, uint8 `[N, S, S, 3]`, as the tensor `image`; the answer in binary or, as is the default, in JSON."""
     return _tensor_post("image", "UINT8", pixels.shape, pixels.tobytes(), binary_answer=binary_answer)
 

@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from bench.serving.posts import INFER, Post, encode, image_post, pixels_post, vector_post
+from gate.types import Pixels
 
 DECISIONS = "/v1/decisions"
 BATCH = "/v1/decisions/batch"
@@ -102,7 +102,7 @@ def make_kinds(images: EncodedImages) -> list[RequestKind]:
     ]
 
 
-def _deep_png(pixels: NDArray[np.uint8]) -> bytes:
+def _deep_png(pixels: Pixels) -> bytes:
     """Encode as 16-bit RGB, which Pillow does not write."""
     rows = (pixels.astype(np.uint16) * 257).astype(">u2").reshape(len(pixels), -1)
     lines = b"".join(b"\0" + row.tobytes() for row in rows)
