@@ -19,17 +19,14 @@ from itertools import cycle, islice
 from pathlib import Path
 
 import httpx
-import numpy as np
 from lensgate_client import Gate, ImageFailed
-from numpy.typing import NDArray
 from PIL import Image
 
 from bench.scaling.processor import seconds_of
 from bench.serving.contenders import PICTURES, lensgate
 from bench.serving.posts import decode, read_pictures
 from bench.turns import alternate
-
-Pixels = NDArray[np.uint8]
+from gate.types import Pixels
 
 ENCODINGS: dict[str, dict[str, object]] = {
     "PNG, Pillow's default": {"format": "PNG"},

@@ -30,6 +30,7 @@ from bench.arguments import read_places
 from bench.libpng import NAME as LIBPNG
 from bench.libpng import Libpng
 from bench.needs import require
+from bench.serving.posts import encode
 from gate import ModelStore, area_average, read_pixels
 from gate.cores import usable_cores
 from gate.default_models import default_models
@@ -81,8 +82,8 @@ def contenders(pictures: Sequence[bytes], *, size: int) -> list[DecodeContender]
     libpng = Libpng()
     ours, pillow = partial(read_pixels, size=size), partial(pillow_box, size=size)
     images = [Image.open(io.BytesIO(data)).convert("RGB") for data in pictures]
-    jpeg = [_encode(image, "JPEG", quality=92) for image in images]
-    webp = [_encode(image, "WEBP", quality=90) for image in images]
+    jpeg = [encode(image, "JPEG", quality=92) for image in images]
+    webp = [encode(image, "WEBP", quality=90) for image in images]
     return [
         DecodeContender("png", f"gate ({_png_path()})", ours, pictures),
         DecodeContender("png", "Pillow", pillow, pictures),
@@ -138,12 +139,6 @@ def _print_published(lines: Sequence[DecodeContender]) -> None:
 
 def _png_path() -> str:
     return "libdeflate, own unfilter" if ACCELERATED else "Pillow"
-
-
-def _encode(image: Image.Image, kind: str, *, quality: int) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, kind, quality=quality)
-    return buffer.getvalue()
 
 
 def _seconds(

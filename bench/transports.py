@@ -24,7 +24,6 @@ from pathlib import Path
 
 import grpc
 import numpy as np
-from numpy.typing import NDArray
 
 from bench.scaling.processor import seconds_of
 from bench.serving.contenders import lensgate
@@ -32,6 +31,7 @@ from bench.serving.posts import Post, pixels_post, read_pictures, vector_post
 from bench.serving.processes import free_port
 from bench.turns import alternate
 from gate import ModelStore, read_pixels
+from gate.types import Pixels
 from service.grpc_server.messages import SERVICE, ModelInferRequest
 
 ROOT = Path(__file__).parents[1]
@@ -108,7 +108,7 @@ def _workloads(pictures: Sequence[bytes]) -> list[Workload]:
     size = ModelStore(ROOT / "models").load().card.input.size
     pixels = np.stack([read_pixels(picture, size) for picture in pictures])
     batch = pixels[np.arange(BATCH) % len(pixels)]
-    files = [vector_post(data) for data in pictures]
+    files = [vector_post(data, binary_answer=True) for data in pictures]
     return [
         Workload("liveness probe", [Post("/v2/health/live", b"")], [b""], verb="GET", call="ServerLive"),
         Workload(f"PNG of {len(pictures[0]) / 1e6:.1f} MB", files, [_file_message(data) for data in pictures]),
@@ -117,7 +117,7 @@ def _workloads(pictures: Sequence[bytes]) -> list[Workload]:
     ]
 
 
-def _pixels_message(pixels: NDArray[np.uint8]) -> bytes:
+def _pixels_message(pixels: Pixels) -> bytes:
     return _message("image", "UINT8", pixels.shape, pixels.tobytes())
 
 

@@ -73,7 +73,7 @@ class OldMap:
         self.goes_on = bool(block[482])
 
     def add(self, block: bytes) -> None:
-        """Add the next block."""
+        """Add the next block; raise TarError if the map becomes too long."""
         self.numbers += _entries(block[:504])
         self.goes_on = bool(block[504])
         if len(self.numbers) > 2 * _MAX_ISLANDS:

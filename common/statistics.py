@@ -24,8 +24,8 @@ def clopper_pearson(errors: int, images: int, *, confidence: float = 0.95) -> tu
     return 1 - _upper(images - errors, images, tail), _upper(errors, images, tail)
 
 
-def weighted_interval(share: float, effective: float, *, confidence: float = 0.95) -> tuple[float, float]:
-    """Return the interval of an error rate that was estimated as `share` from weighted draws.
+def weighted_interval(share: float, effective: float) -> tuple[float, float]:
+    """Return the 95 % interval of an error rate that was estimated as `share` from weighted draws.
 
     It is the exact one for as many equally weighted draws as have the same variance, `effective` (E. Korn and
     B. Graubard, *Confidence intervals for proportions with small expected number of positive counts*, 1998), with both
@@ -33,13 +33,13 @@ def weighted_interval(share: float, effective: float, *, confidence: float = 0.9
     """
     images = math.floor(effective + _ROUNDING)
     least, most = math.floor(share * effective + _ROUNDING), math.ceil(share * effective - _ROUNDING)
-    low, _ = clopper_pearson(min(least, images), images, confidence=confidence)
-    _, high = clopper_pearson(min(most, images), images, confidence=confidence)
+    low, _ = clopper_pearson(min(least, images), images)
+    _, high = clopper_pearson(min(most, images), images)
     return low, high
 
 
-def cohen_kappa(table: ArrayLike, effective: float, *, confidence: float = 0.95) -> tuple[float | None, ...]:
-    """Return Cohen's kappa of two readers with its interval, None each if both gave one and the same verdict only.
+def cohen_kappa(table: ArrayLike, effective: float) -> tuple[float | None, ...]:
+    """Return Cohen's kappa of two readers with its 95 % interval, None each if both gave one and the same verdict only.
 
     The interval is that of the agreement, with the readers' frequencies taken as observed, so that it has a width for
     full agreement as well.
@@ -47,7 +47,6 @@ def cohen_kappa(table: ArrayLike, effective: float, *, confidence: float = 0.95)
     Args:
         table: weights of the pairs of verdicts, `[K, K]`.
         effective: number of equally weighted pairs with the same variance.
-        confidence: of the interval.
     """
     shares = np.asarray(table, np.float64)
     if not shares.sum():
@@ -57,7 +56,7 @@ def cohen_kappa(table: ArrayLike, effective: float, *, confidence: float = 0.95)
     if chance > 1 - _ROUNDING:
         return None, None, None
     agreed = float(shares.trace())
-    low, high = weighted_interval(agreed, effective, confidence=confidence)
+    low, high = weighted_interval(agreed, effective)
     kappa, lower, upper = ((each - chance) / (1 - chance) for each in (agreed, low, high))
     return kappa, lower, upper
 

@@ -18,7 +18,7 @@ from gate.formats.webp import decode_webp
 from gate.header import ImageFormat, ImageHeader, read_header
 from gate.types import ImageBytes, Pixels
 
-__all__ = ["DECODING", "MAX_PIXELS", "Pixels", "area_average", "orient", "read_pixels", "read_pixels_at"]
+__all__ = ["DECODING", "MAX_PIXELS", "Pixels", "area_average", "check_edges", "orient", "read_pixels", "read_pixels_at"]
 
 DECODING = "4"
 """Version of the pixels. Raise it with each change that gives some file other pixels, or pixels in place of an error:
@@ -64,7 +64,9 @@ def read_pixels_at(
         ImageError: as `read_pixels`; the image must be large enough for the largest size.
     """
     header = read_header(data)
-    _check_size(header, max(sizes), max_pixels)
+    if header.width * header.height > max_pixels:
+        raise ImageTooLarge(f"the image is {header.width} x {header.height}: at most {max_pixels:,} pixels are decoded")
+    check_edges(header.width, header.height, max(sizes))
     with nullcontext() if budget is None else budget.hold(decoding_cost(header, len(data))):
         shrunk = _shrink_png(data, header, sizes) if header.format is ImageFormat.PNG else _shrink(data, header, sizes)
     return [_upright(pixels, header.orientation) for pixels in shrunk]
@@ -100,10 +102,8 @@ def _upright(pixels: Pixels, orientation: int) -> Pixels:
     return upright
 
 
-def _check_size(header: ImageHeader, size: int, max_pixels: int) -> None:
-    width, height = header.width, header.height
-    if width * height > max_pixels:
-        raise ImageTooLarge(f"the image is {width} x {height}: at most {max_pixels:,} pixels are decoded")
+def check_edges(width: int, height: int, size: int) -> None:
+    """Raise NotSquare or ImageTooSmall unless an image is square and at least the model's input size."""
     if width != height:
         raise NotSquare(f"the image is {width} x {height}: crop it to a square portrait")
     if width < size:

@@ -53,15 +53,15 @@ EXTRAS = {
     "tqdm": "training",
 }
 
-# Command -> (module, function that adds its options, one line for --help).
+# Command -> (module, whose `add_options` adds its options, and one line for --help).
 COMMANDS = {
-    "serve": ("service.cli", "add_options", "run the service: decisions over HTTP, records, review, metrics"),
-    "classify": ("lensgate.classify", "add_options", "decide about image files, in this process"),
-    "bulk": ("bulk.cli", "add_options", "decide about millions of files, shards or rows"),
-    "models": ("lensgate.models", "add_options", "list, verify, promote and roll back exported models"),
-    "certify": ("lensgate.certify", "add_options", "certify the band again from the verdicts in the records"),
-    "tokens": ("lensgate.tokens", "add_options", "create, list and revoke access tokens of the service"),
-    "train": ("training.cli", "add_steps", "train and export a model, step by step"),
+    "serve": ("service.cli", "run the service: decisions over HTTP, records, review, metrics"),
+    "classify": ("lensgate.classify", "decide about image files, in this process"),
+    "bulk": ("bulk.cli", "decide about millions of files, shards or rows"),
+    "models": ("lensgate.models", "list, verify, promote and roll back exported models"),
+    "certify": ("lensgate.certify", "certify the band again from the verdicts in the records"),
+    "tokens": ("lensgate.tokens", "create, list and revoke access tokens of the service"),
+    "train": ("training.cli", "train and export a model, step by step"),
 }
 
 
@@ -158,12 +158,12 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("--version", action="version", version=f"lensgate {version('lensgate')}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True, dest="command")
-    for name, (_, _, title) in COMMANDS.items():
+    for name, (_, title) in COMMANDS.items():
         commands.add_parser(name, help=title, add_help=False)
     chosen = parser.parse(arguments[:1]).command
-    module, function, title = COMMANDS[chosen]
+    module, title = COMMANDS[chosen]
     command = Parser(prog=f"lensgate {chosen}", description=title)
-    getattr(importlib.import_module(module), function)(command)
+    importlib.import_module(module).add_options(command)
     command.set_defaults(command_name=chosen)
     # A model's card records the command that made it.
     line = shlex.join(["lensgate", *_without_passwords(arguments)]).encode(errors="backslashreplace").decode()

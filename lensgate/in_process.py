@@ -14,11 +14,11 @@ from common.terminal import printable
 from gate.cores import usable_cores
 from gate.decision import Action, Band, Label, Reason
 from gate.default_models import default_models
-from gate.errors import ImageError, ImageTooSmall, NotSquare, UnsupportedImage
+from gate.errors import ImageError, UnsupportedImage
 from gate.files import read_regular
 from gate.golden import open_scorer
 from gate.model_store import ModelStore
-from gate.pixels import area_average, read_pixels
+from gate.pixels import area_average, check_edges, read_pixels
 from gate.scorer import Score
 from gate.types import Device, Pixels
 
@@ -286,8 +286,5 @@ def _shrink(pixels: Pixels, size: int) -> Pixels:
             f"the array is {pixels.dtype} {list(pixels.shape)}: give RGB levels, uint8 [H, H, 3]{hint}"
         )
     height, width, _ = pixels.shape
-    if height != width:
-        raise NotSquare(f"the image is {width} x {height}: crop it to a square portrait")
-    if width < size:
-        raise ImageTooSmall(f"the image is {width} x {height}: the model needs at least {size} x {size}")
+    check_edges(width, height, size)
     return area_average(pixels, size)

@@ -21,7 +21,11 @@ _BLANK = re.compile(r"\s*(#.*)?")
 
 
 def add_token(options: argparse.Namespace) -> int:
-    """Create a token, print it, and store its hash."""
+    """Create a token, print it, and store its hash.
+
+    Raises:
+        SettingsError: an option or the file is not valid, or the token cannot be printed.
+    """
     path, token = _path(options), make_token()
     if is_output_closed():
         raise _not_added(options.name, "standard output is closed")
@@ -52,7 +56,11 @@ def list_tokens(options: argparse.Namespace) -> int:
 
 
 def revoke_token(options: argparse.Namespace) -> int:
-    """Remove a token."""
+    """Remove a token.
+
+    Raises:
+        SettingsError: there is no such token, or no other one.
+    """
     path = _path(options)
     with locked_folder(path.parent):
         text = read_text(path)

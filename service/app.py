@@ -19,7 +19,7 @@ from service.access.tokens import TokenFile
 from service.api.batch.endpoint import make_batch_routes
 from service.api.decisions import make_decision_routes
 from service.api.health import make_probe_routes
-from service.api.routes import make_routes
+from service.api.routes import make_model_routes
 from service.api.site import make_site
 from service.api.v2.infer import InferEndpoint
 from service.api.v2.inference import Inference
@@ -52,8 +52,8 @@ def create_app(
     inference: Inference,
     guard: Guard,
     *,
-    tracer: "Tracer | None" = None,
-    parts: Iterable[AbstractAsyncContextManager[object] | None] = (),
+    tracer: "Tracer | None",
+    parts: Iterable[AbstractAsyncContextManager[object] | None],
 ) -> ASGIApp:
     """Build the app of `inference` and all other endpoints.
 
@@ -100,7 +100,7 @@ def _make_other_routers(
     store, downloads = runtime.store, Downloads()
     return [
         make_batch_routes(runtime),
-        make_routes(runtime),
+        make_model_routes(runtime),
         make_v2_routes(inference),
         make_record_routes(store, downloads),
         make_review_routes(store, served=served, metrics=reviews, downloads=downloads),

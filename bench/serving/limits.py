@@ -7,13 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gate import Model, read_pixels
 from gate.onnx_runtime import onnxruntime
 from gate.scorer import Scorer
+from gate.types import Pixels
 
-PixelBatch = NDArray[np.uint8]
 _Item = TypeVar("_Item")
 
 
@@ -29,7 +28,7 @@ class InProcess:
         """Edge of the model's input in pixels."""
         return self._scorer.size
 
-    def pixels(self, data: bytes) -> PixelBatch:
+    def pixels(self, data: bytes) -> Pixels:
         """One picture, uint8 `[1, S, S, 3]`."""
         return read_pixels(data, self.size)[np.newaxis]
 
@@ -47,11 +46,11 @@ class InProcess:
         """Return the milliseconds of each image, sequentially."""
         return timed(self.probability, pictures, seconds)
 
-    def batches(self, batch: PixelBatch, *, seconds: float) -> float:
+    def batches(self, batch: Pixels, *, seconds: float) -> float:
         """Return images/s of bare `session.run` in one thread, with the service's session options."""
         return _batches(self._scorer._session, batch, seconds)
 
-    def batches_by_default(self, batch: PixelBatch, *, seconds: float) -> float:
+    def batches_by_default(self, batch: Pixels, *, seconds: float) -> float:
         """The same with ONNX Runtime's default options, which use every core."""
         session = onnxruntime.InferenceSession(self._graph, providers=["CPUExecutionProvider"])
         return _batches(session, batch, seconds)
@@ -81,7 +80,7 @@ def _rate(work: Callable[[_Item], object], items: Iterable[_Item], seconds: floa
     raise ValueError("there are no items")
 
 
-def _batches(session: Any, batch: PixelBatch, seconds: float) -> float:
+def _batches(session: Any, batch: Pixels, seconds: float) -> float:
     names = [output.name for output in session.get_outputs()]
     feeds = itertools.repeat({"image": batch})
     return len(batch) * _rate(lambda feed: session.run(names, feed), feeds, seconds)

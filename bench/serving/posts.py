@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
+
+from gate.types import Pixels
 
 JPEG_QUALITY = 92
 PICTURES = 20
@@ -47,10 +48,17 @@ def read_pictures(folder: Path) -> list[bytes]:
 
 def as_jpeg(pictures: Sequence[bytes]) -> list[bytes]:
     """Encode the images as JPEG of quality `JPEG_QUALITY`."""
-    return [_jpeg(data) for data in pictures]
+    return [encode(Image.open(io.BytesIO(data)).convert("RGB"), "JPEG", quality=JPEG_QUALITY) for data in pictures]
 
 
-def decode(data: bytes) -> NDArray[np.uint8]:
+def encode(image: Image.Image, form: str, **options: object) -> bytes:
+    """Encode with Pillow as a file of format `form`, such as `WEBP`."""
+    buffer = io.BytesIO()
+    image.save(buffer, form, **options)
+    return buffer.getvalue()
+
+
+def decode(data: bytes) -> Pixels:
     """Decode an image with Pillow to RGB pixels, uint8 `[H, W, 3]`."""
     return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
 
@@ -66,13 +74,13 @@ def encoded_post(data: bytes, name: str = "image") -> Post:
     return _tensor_post(name, "BYTES", (1, 1), struct.pack("<I", len(data)) + data)
 
 
-def vector_post(data: bytes) -> Post:
-    """The picture as the one element of the BYTES tensor `encoded_image`, `[1]`; the answer in binary."""
+def vector_post(data: bytes, *, binary_answer: bool) -> Post:
+    """The picture as the one element of the BYTES tensor `encoded_image`, `[1]`; the answer as in `pixels_post`."""
     packed = struct.pack("<I", len(data)) + data
-    return _tensor_post("encoded_image", "BYTES", (1,), packed, binary_answer=True)
+    return _tensor_post("encoded_image", "BYTES", (1,), packed, binary_answer=binary_answer)
 
 
-def pixels_post(pixels: NDArray[np.uint8], *, binary_answer: bool) -> Post:
+def pixels_post(pixels: Pixels, *, binary_answer: bool) -> Post:
     """Pixels, uint8 `[N, S, S, 3]`, as the tensor `image`; the answer in binary or, as is the default, in JSON."""
     return _tensor_post("image", "UINT8", pixels.shape, pixels.tobytes(), binary_answer=binary_answer)
 
@@ -93,15 +101,7 @@ def read_tensors(answer: bytes, header_length: int | None = None) -> dict[str, l
     return tensors
 
 
-def _jpeg(data: bytes) -> bytes:
-    buffer = io.BytesIO()
-    Image.open(io.BytesIO(data)).convert("RGB").save(buffer, "JPEG", quality=JPEG_QUALITY)
-    return buffer.getvalue()
-
-
-def _tensor_post(
-    name: str, datatype: str, shape: Sequence[int], data: bytes, *, binary_answer: bool | None = None
-) -> Post:
+def _tensor_post(name: str, datatype: str, shape: Sequence[int], data: bytes, *, binary_answer: bool = False) -> Post:
     tensor = {
         "name": name,
         "datatype": datatype,

@@ -7,14 +7,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from bench.serving.bench import Bench
-from bench.serving.contenders import WITH_GATE_DECODER, Contender, WrongAnswerError, lensgate, peer
-from bench.serving.environments import InstallError
+from bench.serving.contenders import WITH_GATE_DECODER, Contender, lensgate, peer
 from bench.serving.posts import as_jpeg
-from bench.serving.processes import Running, StartError
+from bench.serving.processes import Running
 from bench.serving.report import ReportRow, RoundValues
 from bench.serving.wrk import drive
 
-_FAILURES = (InstallError, StartError, WrongAnswerError, RuntimeError, OSError, ValueError, http.client.HTTPException)
+# A RuntimeError is a peer that cannot be installed or started, answers wrongly, or loses requests.
+_FAILURES = (RuntimeError, OSError, ValueError, http.client.HTTPException)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,6 @@
 """Requests of the soak test: valid images of every format and route, and broken ones of many kinds."""
 
 import io
-import json
 import random
 import struct
 import tarfile
@@ -12,7 +11,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from PIL import Image
 
-from bench.serving.posts import INFER, Post, image_post, pixels_post
+from bench.serving.posts import INFER, Post, encode, image_post, pixels_post, vector_post
+from gate.types import Pixels
 
 DECISIONS = "/v1/decisions"
 BATCH = "/v1/decisions/batch"
@@ -60,11 +60,11 @@ class EncodedImages:
     def __init__(self, faces: Sequence[bytes], *, size: int) -> None:
         opened = [Image.open(io.BytesIO(data)).convert("RGB") for data in faces]
         self.png = list(faces)
-        self.jpeg = [_encode(image, "JPEG", quality=92) for image in opened]
-        self.webp = [_encode(image.resize((256, 256)), "WEBP", quality=90) for image in opened[:4]]
-        self.odd_png = [_encode(one.convert(mode), "PNG") for one in opened[:2] for mode in ("L", "P", "RGBA", "LA")]
+        self.jpeg = [encode(image, "JPEG", quality=92) for image in opened]
+        self.webp = [encode(image.resize((256, 256)), "WEBP", quality=90) for image in opened[:4]]
+        self.odd_png = [encode(one.convert(mode), "PNG") for one in opened[:2] for mode in ("L", "P", "RGBA", "LA")]
         self.deep_png = [_deep_png(np.asarray(image)) for image in opened[:2]]
-        self.small_png = [_encode(image.resize((128, 128)), "PNG") for image in opened]
+        self.small_png = [encode(image.resize((128, 128)), "PNG") for image in opened]
         self.pixels = np.stack([np.asarray(image.resize((size, size))) for image in opened])
 
     @property
@@ -80,7 +80,11 @@ def make_kinds(images: EncodedImages) -> list[RequestKind]:
         RequestKind("JPEG", 12, lambda rng: _image("JPEG", rng.choice(images.jpeg), query=_order(rng))),
         RequestKind("WebP, grey, palette, 16 bits", 6, lambda rng: _image("other", rng.choice(images.sound))),
         RequestKind("tensors", 8, lambda rng: SoakRequest("tensors", _tensors(images, rng))),
-        RequestKind("encoded tensors", 4, lambda rng: SoakRequest("encoded", _encoded(rng.choice(images.jpeg)))),
+        RequestKind(
+            "encoded tensors",
+            4,
+            lambda rng: SoakRequest("encoded", vector_post(rng.choice(images.jpeg), binary_answer=False)),
+        ),
         RequestKind("tar", 2, lambda rng: SoakRequest("tar", _tar(images, rng))),
         RequestKind("form", 2, lambda rng: SoakRequest("form", _form(images, rng))),
         RequestKind("truncated", 12, lambda rng: _image("truncated", _truncated(rng.choice(images.sound), rng))),
@@ -98,13 +102,7 @@ def make_kinds(images: EncodedImages) -> list[RequestKind]:
     ]
 
 
-def _encode(image: Image.Image, form: str, **options: object) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, form, **options)
-    return buffer.getvalue()
-
-
-def _deep_png(pixels: "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]") -> bytes:
+def _deep_png(pixels: Pixels) -> bytes:
     """Encode as 16-bit RGB, which Pillow does not write."""
     rows = (pixels.astype(np.uint16) * 257).astype(">u2").reshape(len(pixels), -1)
     lines = b"".join(b"\0" + row.tobytes() for row in rows)
@@ -130,14 +128,6 @@ def _tensors(images: EncodedImages, rng: random.Random) -> Post:
     first = rng.randrange(len(images.pixels))
     chosen = np.roll(images.pixels, first, axis=0)[: rng.randint(1, _TENSOR_IMAGES)]
     return pixels_post(np.ascontiguousarray(chosen), binary_answer=False)
-
-
-def _encoded(data: bytes) -> Post:
-    """One image file as the BYTES tensor `encoded_image`, `[1]`."""
-    element = struct.pack("<I", len(data)) + data
-    tensor = {"name": "encoded_image", "datatype": "BYTES", "shape": [1]}
-    head = json.dumps({"inputs": [{**tensor, "parameters": {"binary_data_size": len(element)}}]}).encode()
-    return Post(INFER, head + element, {"Inference-Header-Content-Length": str(len(head))})
 
 
 def _damaged(post: Post, rng: random.Random) -> Post:

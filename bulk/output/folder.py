@@ -31,6 +31,7 @@ class Folder:
         """Lock the folder against other runs. An object store has no locks; there the operator must avoid two runs.
 
         Raises:
+            DestinationError: it is not a folder.
             FolderInUse: another run holds the lock.
         """
         if not self._store.is_local:

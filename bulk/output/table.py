@@ -65,10 +65,10 @@ class Row:
     _: KW_ONLY
     sha256: bytes | None
     expected: Label | None
-    score: Score | None = None
-    decision: Decision | None = None
-    error: ImageError | RowError | None = None
-    named_source: str | None = None
+    score: Score | None
+    decision: Decision | None
+    error: ImageError | RowError | None
+    named_source: str | None
 
     @property
     def shown_source(self) -> str:

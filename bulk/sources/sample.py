@@ -107,12 +107,17 @@ def plain_value(cell: Any, column: str, fault: type[RowError]) -> Any:
     """
     try:
         value = cell.as_py()
-        is_missing = value is None or value != value  # noqa: PLR0124 - pandas writes missing values as NaN.
+        is_missing = _is_missing(value)
     except Exception as error:  # Arrow's and Python's, which share no base exception.
         raise fault(f"the value of the column {column!r} cannot be read: {error}") from None
     if is_missing:
         return None
     return _text_of(value) if isinstance(value, bytes) else value
+
+
+def _is_missing(value: object) -> bool:
+    """Whether a value is None, or the NaN that pandas and JSON write for a missing one."""
+    return value is None or bool(value != value)  # noqa: PLR0124 - Only NaN differs from itself.
 
 
 def _text_of(value: bytes) -> str:
@@ -130,7 +135,7 @@ def read_label(value: object) -> Label | None:
     Raises:
         InvalidExpected: the value is not a label.
     """
-    if value is None or value != value:  # noqa: PLR0124 - JSON's NaN.
+    if _is_missing(value):
         return None
     text = _ZEROS.sub("", str(value).strip().lower())
     if text in _LABELS:
@@ -147,7 +152,7 @@ def read_source(value: object) -> str | None:
     Raises:
         InvalidSource: it breaks the rule of sources.
     """
-    if value is None or value != value:  # noqa: PLR0124 - JSON's NaN.
+    if _is_missing(value):
         return None
     text = str(value)
     if not is_identity(text):

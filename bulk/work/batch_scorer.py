@@ -43,11 +43,11 @@ class _Examined:
     """A decoded sample: its pixels, its cached score, or its error."""
 
     sample: Sample
-    sha256: bytes | None = None
-    data: bytes | None = None
-    pixels: Pixels | None = None
-    score: Score | None = None
-    error: ImageError | RowError | None = None
+    sha256: bytes | None
+    data: bytes | None
+    pixels: Pixels | None
+    score: Score | None
+    error: ImageError | RowError | None
 
 
 _Error = TypeVar("_Error", bound=BaseException)

@@ -181,7 +181,7 @@ class GateFilter(_Filter[Gate]):
         inputs = (image for item in iterate_samples(source) for image in self._inputs(item, candidates))
         with closing(self._gate.decide_stream(inputs, expected, ahead=self._ahead)) as outcomes:
             for outcome in outcomes:
-                run.count(outcome)
+                run.stats.count(outcome)
                 yield candidates.popleft(), outcome
                 if run.is_complete:
                     return
@@ -202,7 +202,7 @@ class GateFilter(_Filter[Gate]):
                 inputs = (self._attempt(generate(*attempt), candidates) for attempt in attempts)
                 with closing(self._gate.decide_stream(inputs, expected, ahead=self._ahead)) as outcomes:
                     for outcome in outcomes:
-                        run.count(outcome)
+                        run.stats.count(outcome)
                         candidate, (order, number) = candidates.popleft(), attempts.judged(accepted=outcome.accepted)
                         if outcome.accepted or number == attempts.limit:
                             yield Regenerated(order, candidate.checked_image(), outcome, number)
@@ -255,7 +255,7 @@ class AsyncGateFilter(_Filter[AsyncGate]):
         inputs = (image async for item in aiterate_samples(source) for image in self._inputs(item, candidates))
         async with aclosing(self._gate.decide_stream(inputs, expected, ahead=self._ahead)) as outcomes:
             async for outcome in outcomes:
-                run.count(outcome)
+                run.stats.count(outcome)
                 yield candidates.popleft(), outcome
                 if run.is_complete:
                     return
@@ -276,7 +276,7 @@ class AsyncGateFilter(_Filter[AsyncGate]):
                 inputs = self._generated(attempts, generate, candidates)
                 async with aclosing(self._gate.decide_stream(inputs, expected, ahead=self._ahead)) as outcomes:
                     async for outcome in outcomes:
-                        run.count(outcome)
+                        run.stats.count(outcome)
                         candidate, (order, number) = candidates.popleft(), attempts.judged(accepted=outcome.accepted)
                         if outcome.accepted or number == attempts.limit:
                             yield Regenerated(order, candidate.checked_image(), outcome, number)

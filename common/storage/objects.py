@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from common.storage.types import FileStore, Listing, StoredFile, any_path
-from common.storage.urls import has_query, links_below, plain_url, url_path
+from common.storage.urls import links_below, plain_url, url_path
 
 _SCHEME = re.compile(r"\A\w+://")
 _BLOCK_BYTES = 8 * 2**20
@@ -185,7 +185,7 @@ class WebFiles(ObjectStore):
 
     def is_folder(self, path: str) -> bool:
         # fsspec would download the file to look for links in it.
-        if has_query(path):
+        if urlsplit(path).query:
             return False
         try:
             with _as_web_errors(self._way(path)):

@@ -63,11 +63,6 @@ def url_path(url: str) -> str:
     return unquote(urlsplit(url).path)
 
 
-def has_query(url: str) -> bool:
-    """Return whether a web URL has a query."""
-    return bool(urlsplit(url).query)
-
-
 def without_secrets(text: str) -> str:
     """Remove user names, passwords, queries and fragments from the URLs in a text."""
     text = _WEB_URL.sub(lambda match: f"{match[1]}{match[2]}{'?...' if match[3] else ''}", text)

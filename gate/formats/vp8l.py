@@ -54,7 +54,11 @@ class _Reader:
         self._symbols = 0
 
     def groups(self, width: int, height: int) -> int:
-        """Return the number of groups that libwebp holds, or one more."""
+        """Return the number of groups that libwebp holds, or one more.
+
+        Raises:
+            CorruptImage: a transform is repeated, or an image before the picture is damaged or too large.
+        """
         kinds = set[int]()
         while self._read(1):
             kind = self._read(2)

@@ -114,17 +114,17 @@ class Access:
         return session.token, session
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Headers:
     """The request headers relevant to access."""
 
-    authorization: str | None = None
-    cookie: str = ""
-    host: str = ""
-    origin: str | None = None
-    site: str | None = None
-    mode: str | None = None
-    csrf: str = ""
+    authorization: str | None
+    cookie: str
+    host: str
+    origin: str | None
+    site: str | None
+    mode: str | None
+    csrf: str
 
     def check_origin(self) -> None:
         """Raise Forbidden for requests from pages of other sites."""

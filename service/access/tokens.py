@@ -8,7 +8,7 @@ import time
 import tomllib
 from collections import Counter
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
+from datetime import UTC
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
@@ -224,9 +224,9 @@ def open_tokens(settings: Settings, registry: CollectorRegistry) -> TokenFile | 
     return TokenFile(settings.tokens, metrics) if settings.tokens else None
 
 
-def describe_expiry(token: Token, now: datetime | None = None) -> str:
+def describe_expiry(token: Token) -> str:
     """Format the expiry of a token for display."""
     if token.expires is None:
         return "never"
     day = f"{token.expires.astimezone(UTC):%Y-%m-%d %H:%M}Z"
-    return f"{day} (expired)" if token.is_expired((now or datetime.now(UTC)).timestamp()) else day
+    return f"{day} (expired)" if token.is_expired(time.time()) else day

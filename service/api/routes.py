@@ -1,4 +1,4 @@
-"""Routes that describe the served model."""
+"""`GET /v1/model`: the card of the served model."""
 
 from fastapi import APIRouter
 
@@ -6,8 +6,8 @@ from gate import Card
 from service.runtime import Runtime
 
 
-def make_routes(runtime: Runtime) -> APIRouter:
-    """Make the routes."""
+def make_model_routes(runtime: Runtime) -> APIRouter:
+    """Build `GET /v1/model`."""
     router = APIRouter()
 
     @router.get("/v1/model", summary="Show the card of the served model")

@@ -38,14 +38,7 @@ class GrpcServer:
         certificate: None serves without TLS.
     """
 
-    def __init__(
-        self,
-        inference: Inference,
-        *,
-        guard: Guard,
-        log: RequestLog,
-        certificate: Certificate | None = None,
-    ) -> None:
+    def __init__(self, inference: Inference, *, guard: Guard, log: RequestLog, certificate: Certificate | None) -> None:
         self._runtime = inference.runtime
         self._service = InferenceService(inference, guard=guard, log=log)
         inference.runtime.metrics.expect_routes(ROUTES)

@@ -16,7 +16,7 @@ class RawRoute(Route):
     """A route to an ASGI app; another method is refused like every error, not in Starlette's plain text."""
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Call the app."""
+        """Call the app; raise MethodNotAllowed for another method."""
         if self.methods is not None and scope["method"] not in self.methods:
             raise MethodNotAllowed(NOT_ALLOWED)
         await self.app(scope, receive, send)

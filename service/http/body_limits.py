@@ -21,12 +21,12 @@ class BodyLimit:
     Args:
         app: the wrapped app.
         methods: the paths of the app with their methods.
-        seconds: the timeout of a body.
+        seconds: the timeout of a body, at most `SECONDS`.
         own_limits: paths whose endpoints limit the body themselves, except that of a GET.
     """
 
     def __init__(
-        self, app: ASGIApp, methods: AllowedMethods, *, seconds: float = SECONDS, own_limits: Container[str] = ()
+        self, app: ASGIApp, methods: AllowedMethods, *, seconds: float, own_limits: Container[str] = ()
     ) -> None:
         self._app = app
         self._methods = methods

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import resource
 from collections.abc import Callable, Iterator
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 WRITE_SECONDS = 30.0
 """Time in which a caller has to read `MIN_READ_BYTES`, or all pending bytes."""
@@ -25,14 +25,11 @@ class OpenConnection(Protocol):
     transport: asyncio.Transport
 
 
-class _Unread:
+class _Unread(NamedTuple):
     """The unread bytes of a caller, and the deadline for reading some of them."""
 
-    __slots__ = ("deadline", "size")
-
-    def __init__(self, size: int, deadline: float) -> None:
-        self.size = size
-        self.deadline = deadline
+    size: int
+    deadline: float
 
 
 class Connections:
@@ -45,7 +42,7 @@ class Connections:
         on_refusal: called with the reason for each refused request, and for each connection that the limit closes.
     """
 
-    def __init__(self, limit: int, on_refusal: Callable[[str], None] = lambda _: None) -> None:
+    def __init__(self, limit: int, on_refusal: Callable[[str], None]) -> None:
         self.on_refusal = on_refusal
         self._limit = limit
         self._open: set[OpenConnection] = set()
@@ -121,7 +118,7 @@ class Handshakes:
         on_refusal: called with the reason for each refused request, and for each handshake that the limit ends.
     """
 
-    def __init__(self, limit: int = MAX_HANDSHAKES, on_refusal: Callable[[str], None] = lambda _: None) -> None:
+    def __init__(self, limit: int, on_refusal: Callable[[str], None]) -> None:
         self.on_refusal = on_refusal
         self._limit = min(limit, _descriptor_limit() // 8 or 1)
         self._waiting: dict[asyncio.Transport, None] = {}

@@ -35,7 +35,7 @@ class RequestLog:
         self,
         metrics: Metrics,
         *,
-        tracer: "Tracer | None" = None,
+        tracer: "Tracer | None",
         on_failure: Callable[[FailedRequest], None] | None = None,
     ) -> None:
         self._metrics = metrics

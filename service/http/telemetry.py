@@ -44,8 +44,8 @@ class Telemetry:
     Args:
         app: the wrapped app.
         metrics: counts and times requests.
-        tracer: creates spans; None if tracing is off.
         methods: the allowed methods of every path, for the `Allow` header of a 405 and of HEAD.
+        tracer: creates spans; None if tracing is off.
         on_failure: called for each failed request for decisions.
     """
 
@@ -54,8 +54,8 @@ class Telemetry:
         app: ASGIApp,
         metrics: Metrics,
         *,
+        methods: AllowedMethods,
         tracer: "Tracer | None" = None,
-        methods: AllowedMethods | None = None,
         on_failure: Callable[[FailedRequest], None] | None = None,
     ) -> None:
         self._app = app
@@ -80,7 +80,7 @@ class Telemetry:
                 message = {**message, "headers": _complete(message.get("headers", ()), request_id)}
                 # HEAD asks about a resource, so its answer names the methods too (RFC 9110, 10.2.1).
                 wanted = scope["method"] == "HEAD" or status == MethodNotAllowed.status
-                if self.methods is not None and wanted and (allowed := self.methods.allowed(scope["path"])):
+                if wanted and (allowed := self.methods.allowed(scope["path"])):
                     MutableHeaders(scope=message)["Allow"] = allowed
             await send(message)
 

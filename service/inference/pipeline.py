@@ -43,9 +43,9 @@ class Pipeline:
         *,
         metrics: InferenceMetrics,
         decode_pool: DecodePool,
-        observers: Sequence[DecisionObserver] = (),
-        shadow_size: int | None = None,
-        keep_sources: bool = False,
+        observers: Sequence[DecisionObserver],
+        shadow_size: int | None,
+        keep_sources: bool,
     ) -> None:
         self._settings = settings
         self._metrics = metrics

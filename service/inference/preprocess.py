@@ -19,7 +19,7 @@ class InputSizes:
     """Edge lengths in pixels of the served model's input and, if there is a shadow, of its input."""
 
     served: int
-    shadow: int | None = None
+    shadow: int | None
 
     def are_below(self, edge: int) -> bool:
         """Whether images of this edge length need shrinking for either model."""
@@ -36,7 +36,7 @@ class ModelInputs:
 
     served: Pixels
     shadow: Pixels | None
-    sources: tuple[Source, ...] = ()
+    sources: tuple[Source, ...]
 
 
 def read_inputs(

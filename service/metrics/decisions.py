@@ -11,12 +11,12 @@ from gate import Action, Band, Card, Decision, Label, Reason
 from gate.errors import ImageError
 from service.errors import ServiceError, ShedReason
 from service.metrics.drift import RecentDecisions
-from service.metrics.instruments import SECONDS, LabelledCounter, LabelledHistogram
+from service.metrics.instruments import SECONDS, LabelledCounter, LabelledHistogram, counter_by
 from service.metrics.merging import Merge, make_gauge
 from service.metrics.reading import Reading
 from service.metrics.records import RecordMetrics
 from service.metrics.shadow import ShadowMetrics
-from service.metrics.snapshot import BINS
+from service.metrics.snapshot import BIN_EDGES
 from service.metrics.sources import SourceMetrics
 
 UPLOAD_STATUSES = (200, 413, 422, 500, 503, 504)
@@ -26,7 +26,6 @@ REFUSAL_REASONS = ("malformed_request", "expectation_failed", "header_too_large"
 """The codes of answers to malformed HTTP, and the limits by which connections are closed without an answer."""
 
 _IMAGES = (1, 2, 4, 8, 16, 32, 64, 128)
-_BIN_EDGES = tuple(edge / BINS for edge in range(1, BINS + 1))
 
 _Kind = TypeVar("_Kind")
 
@@ -164,13 +163,12 @@ class Metrics:
             "lensgate_glasses_probability", "Probability of glasses", [], edges=(), registry=self.registry
         )
         self._recent = RecentDecisions(self.registry)
-        self._image_errors = self._counter("image_errors", "Images rejected as invalid", "code")
-        for kind in _subclasses(ImageError):
-            self._image_errors.expect((kind.code,))
+        codes = [kind.code for kind in _subclasses(ImageError)]
+        self._image_errors = self._counter("image_errors", "Images rejected as invalid", "code", codes)
 
     def _set_probability_edges(self, band: Band) -> None:
         """Add the band's edges to the histogram; another band restarts it, which Prometheus sees as a counter reset."""
-        edges = tuple(sorted({*_BIN_EDGES, band.low, band.high}))
+        edges = tuple(sorted({*BIN_EDGES, band.low, band.high}))
         if edges != self._probability.edges:
             self._probability.restart(edges)
             self._probability.expect(())
@@ -187,20 +185,18 @@ class Metrics:
             registry=self.registry,
         )
         self._upload_images = self._counter(
-            "upload_images", "Images of uploads, by the status that each would have got alone", "status"
+            "upload_images",
+            "Images of uploads, by the status that each would have got alone",
+            "status",
+            map(str, UPLOAD_STATUSES),
         )
-        for status in UPLOAD_STATUSES:
-            self._upload_images.expect((str(status),))
         self._refusals = self._counter(
             "http_refusals",
             "Requests that are not valid HTTP, and connections closed by a limit; lensgate_requests_total has neither",
             "reason",
+            REFUSAL_REASONS,
         )
-        for reason in REFUSAL_REASONS:
-            self._refusals.expect((reason,))
-        self._shed = self._counter("shed", "Requests not admitted", "reason")
-        for reason in get_args(ShedReason):
-            self._shed.expect((reason,))
+        self._shed = self._counter("shed", "Requests not admitted", "reason", get_args(ShedReason))
         self._queued_images = self._gauge(
             "queued_images", "Images waiting for a decode thread or for the model", merge="sum"
         )
@@ -228,8 +224,8 @@ class Metrics:
             "model_load_failed", "1 while the version named by CURRENT fails to load", merge="max"
         )
 
-    def _counter(self, name: str, text: str, label: str) -> LabelledCounter[tuple[str]]:
-        return LabelledCounter(f"lensgate_{name}", text, [label], registry=self.registry)
+    def _counter(self, name: str, text: str, label: str, values: Iterable[str]) -> LabelledCounter[tuple[str]]:
+        return counter_by(label, values, name=f"lensgate_{name}", text=text, registry=self.registry)
 
     def _gauge(self, name: str, text: str, *, merge: Merge) -> Gauge:
         return make_gauge(name, text, merge=merge, registry=self.registry)

@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 
 from gate import Action
 from gate.card import ReferenceHistogram
-from service.metrics.merging import make_gauge
+from service.metrics.merging import make_gauge, or_nan
 from service.metrics.snapshot import Drift
 
 WINDOW = 1_000
@@ -65,8 +65,8 @@ class DecisionWindow:
         drift = self.drift()
         return {
             "lensgate_reject_ratio": self.reject_ratio or 0.0,
-            "lensgate_score_drift_psi": _number(drift.psi),
-            "lensgate_score_drift_limit": _number(drift.limit),
+            "lensgate_score_drift_psi": or_nan(drift.psi),
+            "lensgate_score_drift_limit": or_nan(drift.limit),
         }
 
     def values(self) -> list[str | int | list[int]]:
@@ -129,7 +129,3 @@ def stability_limit(observed: int, expected: int, *, bins: int) -> float:
     spread = 2 / (9 * freedom)
     quantile = freedom * (1 - spread + NormalDist().inv_cdf(0.999) * spread**0.5) ** 3
     return float((1 / observed + 1 / expected) * quantile)
-
-
-def _number(value: float | None) -> float:
-    return float("nan") if value is None else value

@@ -34,7 +34,7 @@ class Gathering:
         workers: the others; None for a service of one process.
     """
 
-    def __init__(self, metrics: Metrics, *, number: int = 1, workers: Workers | None = None) -> None:
+    def __init__(self, metrics: Metrics, *, number: int = 1, workers: Workers | None) -> None:
         self._metrics = metrics
         self._workers = workers
         self._number = number

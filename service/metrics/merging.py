@@ -1,5 +1,6 @@
 """How the values of a gauge from several workers become one; each gauge declares it beside its text."""
 
+import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -18,6 +19,11 @@ def make_gauge(name: str, text: str, labels: Sequence[str] = (), *, merge: Merge
     gauge = Gauge(f"lensgate_{name}", text, labels, registry=registry)
     _declared[f"lensgate_{name}"] = merge
     return gauge
+
+
+def or_nan(value: float | None) -> float:
+    """Return the value of a gauge: NaN if it is not known."""
+    return math.nan if value is None else value
 
 
 def rule_of(name: str) -> Merge:

@@ -10,7 +10,7 @@ from prometheus_client.core import Metric
 from prometheus_client.samples import Sample
 
 from service.metrics.drift import DecisionWindow
-from service.metrics.merging import Merge, rule_of
+from service.metrics.merging import Merge, or_nan, rule_of
 from service.metrics.snapshot import Distribution
 
 Key = tuple[str, tuple[str, ...]]
@@ -59,7 +59,7 @@ class Reading:
         return cls(
             {
                 name: _family(
-                    kind, text, (Sample(sample_name, labels, _number(value)) for sample_name, labels, value in samples)
+                    kind, text, (Sample(sample_name, labels, or_nan(value)) for sample_name, labels, value in samples)
                 )
                 for name, kind, text, samples in families
             },
@@ -172,7 +172,3 @@ def _distribution(below: Mapping[float, float], total: float) -> Distribution:
     counts = [round(below[edge]) for edge in edges]
     inside = [after - before for before, after in zip([0, *counts], counts, strict=False)]
     return Distribution(tuple(edges[:-1]), tuple(inside), total)
-
-
-def _number(value: float | None) -> float:
-    return math.nan if value is None else value

@@ -1,11 +1,12 @@
 """Metrics of the decision recorder."""
 
 from collections.abc import Callable
-from typing import Literal
+from functools import partial
+from typing import Literal, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
-from service.metrics.instruments import LabelledCounter
+from service.metrics.instruments import counter_by
 from service.metrics.merging import make_gauge
 
 _SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
@@ -17,18 +18,10 @@ class RecordMetrics:
     """The metrics of one recorder; all series stay at 0 while records are off. Thread-safe."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._rows: LabelledCounter[tuple[RecordResult]] = LabelledCounter(
-            "lensgate_records", "Decisions recorded", ["result"], registry=registry
-        )
-        self._images = Counter("lensgate_record_images", "Previews for the review", ["result"], registry=registry)
-        self._hashes = Counter(
-            "lensgate_record_hashes", "Images hashed for their record", ["result"], registry=registry
-        )
-        self._rows.expect(("written",))
-        self._rows.expect(("dropped",))
-        for result in ("written", "dropped"):
-            self._images.labels(result)
-            self._hashes.labels(result)
+        counter = partial(counter_by, "result", get_args(RecordResult), registry=registry)
+        self._rows = counter(name="lensgate_records", text="Decisions recorded")
+        self._images = counter(name="lensgate_record_images", text="Previews for the review")
+        self._hashes = counter(name="lensgate_record_hashes", text="Images hashed for their record")
         self._failures = Counter("lensgate_record_failures", "Failed attempts to write", registry=registry)
         self._failing = make_gauge(
             "records_failing", "1 while the store is not writable", merge="max", registry=registry
@@ -54,11 +47,11 @@ class RecordMetrics:
 
     def observe_images(self, result: RecordResult, count: int = 1) -> None:
         """Count previews by result."""
-        self._images.labels(result).inc(count)
+        self._images.add((result,), count)
 
     def observe_hash(self, result: RecordResult) -> None:
         """Count one image, hashed or not."""
-        self._hashes.labels(result).inc()
+        self._hashes.add((result,))
 
     def observe_write(self, seconds: float) -> None:
         """Time one successful transaction."""

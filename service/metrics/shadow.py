@@ -1,11 +1,11 @@
 """Metrics of the shadow version."""
 
-from typing import Literal
+from typing import Literal, get_args
 
 from prometheus_client import CollectorRegistry, Histogram
 
 from gate import Card
-from service.metrics.instruments import LabelledCounter
+from service.metrics.instruments import counter_by
 from service.metrics.merging import make_gauge
 
 _DIFFERENCES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
@@ -17,20 +17,20 @@ class ShadowMetrics:
     """Compares the shadow version with the served one; all series stay at 0 without a shadow. Thread-safe."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._images: LabelledCounter[tuple[ShadowResult]] = LabelledCounter(
-            "lensgate_shadow_images", "Images sent to the shadow version", ["result"], registry=registry
-        )
-        self._disagreements: LabelledCounter[tuple[Literal["label", "decision"]]] = LabelledCounter(
-            "lensgate_shadow_disagreements",
-            "Images for which the shadow's label or decision differs from the served one",
-            ["kind"],
+        self._images = counter_by(
+            "result",
+            get_args(ShadowResult),
+            name="lensgate_shadow_images",
+            text="Images sent to the shadow version",
             registry=registry,
         )
-        self._images.expect(("scored",))
-        self._images.expect(("dropped",))
-        self._images.expect(("failed",))
-        self._disagreements.expect(("label",))
-        self._disagreements.expect(("decision",))
+        self._disagreements = counter_by(
+            "kind",
+            ("label", "decision"),
+            name="lensgate_shadow_disagreements",
+            text="Images for which the shadow's label or decision differs from the served one",
+            registry=registry,
+        )
         self._difference = Histogram(
             "lensgate_shadow_score_difference",
             "Absolute difference between the shadow's probability and the served one",

@@ -12,6 +12,9 @@ from gate import Reason
 BINS = 20
 """Number of equal bins of a histogram of scores."""
 
+BIN_EDGES = tuple(edge / BINS for edge in range(1, BINS + 1))
+"""Their upper edges."""
+
 Bins = tuple[int, ...]
 """Counts of scores, `BINS` of them."""
 
@@ -153,5 +156,5 @@ class Snapshot:
 
 def bin_scores(scores: Distribution) -> Bins:
     """Count scores in `BINS` equal bins; the histogram has their edges and may have further ones."""
-    below = [scores.at_most(edge / BINS) for edge in range(1, BINS + 1)]
+    below = [scores.at_most(edge) for edge in BIN_EDGES]
     return tuple(after - before for before, after in pairwise([0, *below]))

@@ -4,7 +4,7 @@ from gate import Reason
 from service.metrics.instruments import SECONDS
 from service.metrics.reading import Reading
 from service.metrics.snapshot import (
-    BINS,
+    BIN_EDGES,
     Counts,
     Distribution,
     LoadCounts,
@@ -24,13 +24,12 @@ _SINGLE_IMAGE_ROUTES = {
     "/inference.GRPCInferenceService/ModelInfer",
     "/inference.GRPCInferenceService/ModelStreamInfer",
 }
-_BIN_EDGES = tuple(edge / BINS for edge in range(1, BINS + 1))
 
 
 def read_counts(reading: Reading) -> Counts:
     """Return the totals since the start."""
     reasons = {reason: round(reading.total("lensgate_decisions", reason=reason)) for reason in Reason}
-    scores = reading.distributions("lensgate_glasses_probability").get((), Distribution.empty(_BIN_EDGES))
+    scores = reading.distributions("lensgate_glasses_probability").get((), Distribution.empty(BIN_EDGES))
     return Counts(
         reasons,
         bin_scores(scores),

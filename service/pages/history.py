@@ -73,7 +73,7 @@ class RecentScores:
 
     def add(self, scores: Bins, *, model: str) -> Bins:
         """Add a reading and return the recent counts. Another model, by its hash, or smaller counts restart it."""
-        if self._model is None or any(map(_is_less, scores, self._marks[-1])):
+        if self._model is None or any(now < before for now, before in zip(scores, self._marks[-1], strict=True)):
             self._begin((0,) * BINS, model)
         elif model != self._model:
             # Earlier counts belong to the previous version.
@@ -86,7 +86,3 @@ class RecentScores:
 
     def _begin(self, start: Bins, model: str) -> None:
         self._marks, self._model = deque([start]), model
-
-
-def _is_less(now: int, before: int) -> bool:
-    return now < before

@@ -10,10 +10,11 @@ import os
 import selectors
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from service.process.frames import Collected, Frame, Kind, WorkerReading, number_payload, split_number
+from service.process.rolling_reload import RollingReload
 from service.process.slot import SILENT_SECONDS, Command, Slot, describe_status
 
 log = logging.getLogger(__name__)
@@ -53,7 +54,6 @@ class Supervisor:
         command: makes the command line of a worker.
         reload_seconds: longest time for one worker to reload before the next one begins.
         shared: descriptors that all workers inherit.
-        clock: monotonic clock in seconds.
     """
 
     def __init__(
@@ -63,25 +63,21 @@ class Supervisor:
         *,
         reload_seconds: float,
         shared: Sequence[int] = (),
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._slots = [
             # A start loads up to two models, each about as long as a reload, after the packages.
-            Slot(number, command, start_seconds=2 * reload_seconds + SILENT_SECONDS, shared=shared, clock=clock)
+            Slot(number, command, start_seconds=2 * reload_seconds + SILENT_SECONDS, shared=shared)
             for number in range(1, count + 1)
         ]
-        self._reload_seconds = reload_seconds
-        self._clock = clock
+        self._reload = RollingReload(reload_seconds)
         self._selector = selectors.DefaultSelector()
         self._signals: list[int] = []
         self._collections: list[_Collection] = []
         self._requests = 0
         self._restarts = 0
-        self._to_reload: list[Slot] = []
-        self._reloading: tuple[Slot, float] | None = None
         self._has_begun = self._is_ending = False
         self._status = 0
-        self._turned = clock()
+        self._turned = time.monotonic()
 
     def run(self) -> int:
         """Return the exit status: 0 after a signal, or that of a worker without which none serves."""
@@ -127,11 +123,12 @@ class Supervisor:
         self._reap()
         if self._has_begun and not self._is_ending:
             self._start_due()
-        self._reload_next()
+        if (turn := self._reload.take()) is not None:
+            self._send(turn, Frame(Kind.RELOAD))
 
     def _note_pause(self) -> None:
         """Excuse the silence of the workers if the whole machine, and so this process, was paused."""
-        now = self._clock()
+        now = time.monotonic()
         if now - self._turned > _PAUSE_SECONDS:
             for slot in self._slots:
                 slot.excuse()
@@ -172,14 +169,14 @@ class Supervisor:
             self._has_begun = True
         elif frame.kind is Kind.COLLECT:
             self._collect(slot, *json.loads(frame.payload))
-        elif frame.kind is Kind.RELOADED and self._reloading is not None and self._reloading[0] is slot:
-            self._reloading = None
+        elif frame.kind is Kind.RELOADED:
+            self._reload.finish(slot)
 
     def _collect(self, asker: Slot, number: int, ask: bool) -> None:
         self._requests += 1
         polled = [slot for slot in self._others(asker) if ask and slot.is_ready and self._can_take(slot)]
         waiting = {slot.number for slot in polled}
-        deadline = self._clock() + ANSWER_SECONDS
+        deadline = time.monotonic() + ANSWER_SECONDS
         self._collections.append(_Collection(asker, number, self._requests, deadline, waiting))
         for slot in polled:
             self._send(slot, Frame(Kind.REPORT, number_payload(self._requests)))
@@ -187,7 +184,7 @@ class Supervisor:
     def _finish_collections(self) -> None:
         alive = {slot.number for slot in self._slots if slot.is_alive and slot.is_ready}
         for collection in tuple(self._collections):
-            if not collection.waiting & alive or self._clock() > collection.deadline:
+            if not collection.waiting & alive or time.monotonic() > collection.deadline:
                 self._collections.remove(collection)
                 self._answer(collection)
 
@@ -225,8 +222,7 @@ class Supervisor:
     def _handle_signal(self, number: int) -> None:
         if number == signal.SIGHUP:
             log.info("reloading one worker after the other")
-            # One that is still starting may have read its files already.
-            self._to_reload = [slot for slot in self._slots if slot.is_alive]
+            self._reload.begin(self._slots)
         elif number in _ENDING:
             if self._is_ending:
                 self._signal_all(signal.SIGKILL)
@@ -236,32 +232,16 @@ class Supervisor:
     def _end(self) -> None:
         if not self._is_ending:
             self._is_ending = True
-            self._to_reload = []
+            self._reload.cancel()
             self._signal_all(signal.SIGTERM)
 
     def _signal_all(self, number: int) -> None:
         for slot in self._slots:
             slot.signal(number)
 
-    def _reload_next(self) -> None:
-        if self._reloading is not None:
-            slot, deadline = self._reloading
-            if slot.is_ready and self._clock() < deadline:
-                return
-            self._reloading = None
-            if not slot.is_ready and self._to_reload:
-                # The new files may have ended it, and would end the others.
-                self._to_reload = []
-                log.error("worker %d ended while it reloaded: the rest waits for the next HUP", slot.number)
-        following = next((slot for slot in self._to_reload if slot.is_ready), None)
-        if following is not None:
-            self._to_reload.remove(following)
-            self._reloading = following, self._clock() + self._reload_seconds
-            self._send(following, Frame(Kind.RELOAD))
-
     def _start_due(self) -> None:
         for slot in self._slots:
-            if not slot.is_alive and slot.due <= self._clock():
+            if not slot.is_alive and slot.due <= time.monotonic():
                 self._start(slot)
 
     def _start(self, slot: Slot) -> bool:
@@ -293,7 +273,7 @@ class Supervisor:
             self._status = self._status or int(status not in (0, -signal.SIGTERM))
         elif was_ready or (self._has_begun and (-status in _KILLING or self._has_others(slot))):
             self._restarts += 1
-            wait = max(0.0, slot.due - self._clock())
+            wait = max(0.0, slot.due - time.monotonic())
             log.error("worker %d ended by %s; it starts again in %.1f s", slot.number, describe_status(status), wait)
         else:
             log.error("worker %d could not start: %s", slot.number, describe_status(status))

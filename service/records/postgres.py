@@ -122,11 +122,11 @@ def make_engine(url: URL, *, seconds: float = SILENT_SECONDS) -> tuple[Engine, C
 
 
 @contextmanager
-def longer_timeouts(connection: Connection, seconds: float = MIGRATION_SECONDS) -> Iterator[None]:
-    """Allow statements of up to `seconds` within the block."""
+def longer_timeouts(connection: Connection) -> Iterator[None]:
+    """Allow statements of up to `MIGRATION_SECONDS` within the block."""
     driver: Any = connection.connection.driver_connection
     usual = driver.seconds
-    driver.seconds = seconds
+    driver.seconds = MIGRATION_SECONDS
     try:
         yield
     finally:

@@ -71,7 +71,7 @@ class PreviewWorker:
         *,
         max_pixels: int,
         budget: Budget | None = None,
-        is_busy: Callable[[], bool] = lambda: False,
+        is_busy: Callable[[], bool],
         cores: int | None = None,
         share: Callable[[int], int] = lambda total: total,
         burst_seconds: float = BURST_SECONDS,

@@ -12,7 +12,7 @@ from gate import Action, Label, Reason
 from gate.card import Probability
 from service.errors import NotFound
 from service.ids import least_id
-from service.records.serialization import COLUMNS, SOURCES, read_record
+from service.records.serialization import COLUMNS, RECORD_TABLES, read_record
 from service.records.store import Store
 from service.records.tables import Verdict, decisions, images, storable_text, verdicts
 
@@ -148,7 +148,7 @@ def find_one(store: Store, name: str) -> dict[str, Any]:
         NotFound: no such decision.
         RecordsUnavailable: the store is unreadable.
     """
-    query, name = select(*COLUMNS).select_from(SOURCES).order_by(_NEWEST).limit(1), storable_text(name)
+    query, name = select(*COLUMNS).select_from(RECORD_TABLES).order_by(_NEWEST).limit(1), storable_text(name)
     with store.begin() as connection:
         # Two queries, so that each uses its index; a million decisions may share one `id`.
         row = (
@@ -175,7 +175,7 @@ def find_image(store: Store, record: str) -> bytes:
 
 
 def _read(connection: Connection, filters: Filters, *, after: str | None, limit: int) -> list[dict[str, Any]]:
-    query: Select[Any] = select(*COLUMNS).select_from(SOURCES).where(*filters.conditions())
+    query: Select[Any] = select(*COLUMNS).select_from(RECORD_TABLES).where(*filters.conditions())
     if after is not None:
         query = query.where(decisions.c.record < after)
     return [read_record(row) for row in connection.execute(query.order_by(_NEWEST).limit(limit)).all()]

@@ -5,6 +5,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 from gate import Budget
 from service.errors import RecordsUnavailable
@@ -20,25 +21,37 @@ from service.records.writer import Limits, find_span, prune, server_clock, write
 
 log = logging.getLogger(__name__)
 
-MAX_ROWS = 20_000
-"""Limit for unwritten decisions, about 20 MB; further ones are dropped."""
-
-MAX_PREVIEWS = 4_000
-"""Limit for unwritten previews, about 60 MB; further ones are dropped."""
-
 FLUSH_SECONDS = 0.25
 HASH_SECONDS = 0.5
 """How long a decision waits for the hash of its image. A killed process loses the decisions of both periods."""
 
-PRUNE_SECONDS = 300.0
-RETRY_SECONDS = (0.5, 1.0, 2.0, 5.0)
 _MAX_CAUSES = 10  # Lines in the log for one outage.
+
+
+@dataclass(frozen=True, slots=True)
+class Buffering:
+    """What waits unwritten in all workers together, and when the store is worked on; further records are dropped.
+
+    Args:
+        max_rows: limit for queued decisions, about 20 MB.
+        max_previews: limit for queued previews, about 60 MB.
+        prune_seconds: interval between deletions of old records.
+        retry_seconds: pauses between the attempts to write; the last one repeats.
+    """
+
+    max_rows: int = 20_000
+    max_previews: int = 4_000
+    prune_seconds: float = 300.0
+    retry_seconds: Sequence[float] = (0.5, 1.0, 2.0, 5.0)
+
+
+_BUFFERING = Buffering()
 
 
 class Recorder:
     """Owns the writer thread and the preview worker. Call `record` from the event loop.
 
-    While the store fails, decisions are queued; beyond `max_rows` they are dropped. Responses never wait for the store.
+    While the store fails, decisions are queued; beyond the limit they are dropped. Responses never wait for the store.
 
     Args:
         store: destination of the records.
@@ -49,13 +62,9 @@ class Recorder:
         is_busy: whether images wait to be decoded.
         share: this worker's part of a limit of all workers.
         prunes: whether this worker deletes old records; one of them does.
-        max_rows: limit for queued decisions.
-        max_previews: limit for queued previews.
-        prune_seconds: interval between deletions of old records.
-        retry_seconds: pauses between the attempts to write; the last one repeats.
+        buffering: limits of the queue and times of the writer.
         retention: clock for the age of records.
         differences: drawn images about which the shadow differs, written after their decisions.
-        failures: failed requests, written along with the decisions.
     """
 
     def __init__(
@@ -69,26 +78,22 @@ class Recorder:
         is_busy: Callable[[], bool] = lambda: False,
         share: Callable[[int], int] = lambda total: total,
         prunes: bool = True,
-        max_rows: int = MAX_ROWS,
-        max_previews: int = MAX_PREVIEWS,
-        prune_seconds: float = PRUNE_SECONDS,
-        retry_seconds: Sequence[float] = RETRY_SECONDS,
+        buffering: Buffering = _BUFFERING,
         retention: RetentionClock | None = None,
         differences: Differences | None = None,
-        failures: FailureLog | None = None,
     ) -> None:
         self.store = store
         self._metrics = metrics
         self._limits = limits
-        self._max_rows = share(max_rows)
-        self._max_previews = share(max_previews)
+        self._max_rows = share(buffering.max_rows)
+        self._max_previews = share(buffering.max_previews)
         self._prunes = prunes
-        self._prune_seconds = prune_seconds
-        self._retry_seconds = retry_seconds
+        self._prune_seconds = buffering.prune_seconds
+        self._retry_seconds = buffering.retry_seconds
         self._next_prune = float("-inf")
         self._retention = retention or RetentionClock(limits.max_days * DAY)
         self._differences = differences
-        self.failures = failures or FailureLog()
+        self.failures = FailureLog()
         self._rows: deque[DecisionRecord] = deque()
         self._previews: deque[tuple[DecisionRecord, Preview]] = deque()
         self._writing: tuple[Sequence[DecisionRecord], Sequence[Preview]] = ((), ())

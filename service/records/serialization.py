@@ -53,13 +53,13 @@ class Record(BaseModel):
     verdict: Verdict | None
 
 
-# The columns that `read_record` reads, and their tables.
+# The columns that `read_record` reads, and the tables that hold them, a row for each decision.
 COLUMNS: tuple[ColumnElement[Any], ...] = (
     *decisions.c,
     images.c.bytes.label("image_bytes"),
     verdicts.c.verdict.label("verdict"),
 )
-SOURCES: FromClause = decisions.outerjoin(images, images.c.record == decisions.c.record).outerjoin(
+RECORD_TABLES: FromClause = decisions.outerjoin(images, images.c.record == decisions.c.record).outerjoin(
     verdicts, verdicts.c.record == decisions.c.record
 )
 

@@ -132,9 +132,9 @@ def require_store(store: Store | None) -> Store:
     return store
 
 
-def insert_into(connection: Connection, table: Table) -> Any:
+def insert_into(connection: Connection, table: Table) -> sqlite_dialect.Insert | postgresql_dialect.Insert:
     """Make an INSERT that supports ON CONFLICT."""
-    return (sqlite_dialect if connection.dialect.name == "sqlite" else postgresql_dialect).insert(table)
+    return sqlite_dialect.insert(table) if connection.dialect.name == "sqlite" else postgresql_dialect.insert(table)
 
 
 def insert_new(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> set[Any]:

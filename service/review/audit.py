@@ -8,6 +8,7 @@ from sqlalchemy import Connection, func, select
 
 from common.statistics import weighted_interval
 from gate import Label
+from service.records.serialization import RECORD_TABLES
 from service.records.tables import Verdict, decisions, images, lost_audits, verdicts
 from service.review.draws import Draws, read_draws
 from service.review.review_kind import IS_IN_SAMPLE
@@ -94,13 +95,7 @@ def _count(connection: Connection, served: ServedVersion, draws: Draws) -> Mappi
         func.count().filter(waiting, images.c.record.is_(None)).label("lost"),
     )
     row = connection.execute(
-        select(*counts)
-        .select_from(
-            decisions.outerjoin(verdicts, verdicts.c.record == decisions.c.record).outerjoin(
-                images, images.c.record == decisions.c.record
-            )
-        )
-        .where(IS_IN_SAMPLE, *served.conditions(decisions))
+        select(*counts).select_from(RECORD_TABLES).where(IS_IN_SAMPLE, *served.conditions(decisions))
     ).one()
     deleted = select(lost_audits.c.images, lost_audits.c.weight).where(*served.conditions(lost_audits))
     gone, gone_weight = connection.execute(deleted).one_or_none() or (0, 0.0)

@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +9,7 @@ from sqlalchemy import Connection, and_, case, func, or_, select
 
 from common.evidence import Floats, Side, log_evidence
 from gate import Label
+from service.records.serialization import RECORD_TABLES
 from service.records.tables import decisions, images, storable_text, verdicts
 from service.review.review_kind import IS_IN_SAMPLE
 from service.review.served_version import ServedVersion
@@ -33,7 +33,7 @@ class Draws:
         probabilities: of glasses, `[N]`.
     """
 
-    labels: NDArray[Any]
+    labels: NDArray[np.str_]
     outcomes: Floats
     weights: Floats
     probabilities: Floats
@@ -107,11 +107,7 @@ def read_draws(connection: Connection, served: ServedVersion, *, source: str | N
             decisions.c.probability,
             case((judged, verdicts.c.verdict != decisions.c.label)).label("is_wrong"),
         )
-        .select_from(
-            decisions.outerjoin(verdicts, verdicts.c.record == decisions.c.record).outerjoin(
-                images, images.c.record == decisions.c.record
-            )
-        )
+        .select_from(RECORD_TABLES)
         # Records are ULIDs, so their order is that of the draws.
         .where(
             IS_IN_SAMPLE, *served.conditions(decisions), *of_source, decisions.c.record <= last, or_(judged, waiting)

@@ -5,7 +5,7 @@ import math
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from gate import Label
-from service.metrics.merging import make_gauge
+from service.metrics.merging import make_gauge, or_nan
 from service.records.tables import Verdict
 from service.review.audit import Audit
 from service.review.progress import Waiting
@@ -52,7 +52,7 @@ class ReviewMetrics:
         self._queue.labels("discarded").set(waiting.discarded)
         self._queue.labels("audit").set(waiting.audit)
         self._queue.labels("second").set(waiting.second)
-        self._kappa.set(_number(agreement.kappa))
+        self._kappa.set(or_nan(agreement.kappa))
         self._errors.update(audit)
         self._evidence.update(audit)
 
@@ -88,9 +88,9 @@ class _ErrorMetrics:
     def update(self, audit: Audit) -> None:
         self._images.set(audit.images)
         self._errors.set(audit.errors)
-        self._ratio.set(_number(audit.error_ratio))
-        self._lower.set(_number(audit.error_lower))
-        self._upper.set(_number(audit.error_upper))
+        self._ratio.set(or_nan(audit.error_ratio))
+        self._lower.set(or_nan(audit.error_lower))
+        self._upper.set(or_nan(audit.error_upper))
 
 
 class _CertificateMetrics:
@@ -112,11 +112,11 @@ class _CertificateMetrics:
         )
 
     def update(self, served: ServedVersion) -> None:
-        self._risk.set(_number(served.certified_risk))
+        self._risk.set(or_nan(served.certified_risk))
         for label in Label:
             certified = served.classes.get(label)
-            self._class_risk.labels(label).set(_number(served.promised(label)))
-            self._class_bound.labels(label).set(_number(certified.bound if certified else None))
+            self._class_risk.labels(label).set(or_nan(served.promised(label)))
+            self._class_bound.labels(label).set(or_nan(certified.bound if certified else None))
 
 
 class _EvidenceMetrics:
@@ -142,10 +142,10 @@ class _EvidenceMetrics:
         )
 
     def update(self, audit: Audit) -> None:
-        self._broken.set(_number(audit.broken_promise))
+        self._broken.set(or_nan(audit.broken_promise))
         for label, estimate in ((_ALL, audit), *audit.classes.items()):
-            self._above.labels(label).set(_number(estimate.evidence_above))
-            self._below.labels(label).set(_number(estimate.evidence_below))
+            self._above.labels(label).set(or_nan(estimate.evidence_above))
+            self._below.labels(label).set(or_nan(estimate.evidence_below))
 
 
 def _unknown(name: str, text: str, *, registry: CollectorRegistry) -> Gauge:
@@ -161,7 +161,3 @@ def _unknown_by_label(name: str, text: str, *others: str, registry: CollectorReg
     for label in (*Label, *others):
         gauge.labels(label).set(math.nan)
     return gauge
-
-
-def _number(value: float | None) -> float:
-    return math.nan if value is None else value

@@ -25,7 +25,7 @@ from sqlalchemy import (
 
 from service.errors import Conflict, NotFound
 from service.records.query import NO_FILTERS, Filters
-from service.records.serialization import COLUMNS, SOURCES, read_record
+from service.records.serialization import COLUMNS, RECORD_TABLES, read_record
 from service.records.store import Store, insert_into
 from service.records.tables import Verdict, claims, decisions, images, second_verdicts, skips, verdicts
 from service.review.reading_order import READING_ORDER, first_of, stages
@@ -75,7 +75,7 @@ class ReviewQueue:
         with self._store.begin_exclusive() as connection:
             claimed = self._renew(connection, request, count)
             claimed += self._take(connection, request, count - len(claimed))
-            query = select(*COLUMNS).select_from(SOURCES).where(decisions.c.record.in_(claimed))
+            query = select(*COLUMNS).select_from(RECORD_TABLES).where(decisions.c.record.in_(claimed))
             rows = connection.execute(query.order_by(*READING_ORDER)).all()
         return [read_record(row) | {"verdict": None} for row in rows], request.expires
 

@@ -30,20 +30,12 @@ class SourceWatch(Repeated):
         store: source of the counts; without one no source is shown as broken.
         metrics: shows the broken sources.
         served: returns the served version.
-        seconds: interval between two looks.
     """
 
-    def __init__(
-        self,
-        store: Store | None,
-        metrics: SourceMetrics,
-        *,
-        served: Callable[[], ServedVersion],
-        seconds: float = LOOK_SECONDS,
-    ) -> None:
+    def __init__(self, store: Store | None, metrics: SourceMetrics, *, served: Callable[[], ServedVersion]) -> None:
         # At once, so that a worker that was started again does not show a broken source as sound for a minute.
         super().__init__(
-            seconds=seconds, fault="the sources cannot be compared", at_once=True, end_timeout=_END_SECONDS
+            seconds=LOOK_SECONDS, fault="the sources cannot be compared", at_once=True, end_timeout=_END_SECONDS
         )
         self._store = store
         self._metrics = metrics

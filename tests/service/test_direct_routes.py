@@ -13,6 +13,7 @@ from starlette.types import ASGIApp
 from service.api.decisions import DecisionQuery
 from service.api.site import make_site
 from service.errors import Overloaded, ServiceError
+from service.http.allowed_methods import AllowedMethods
 from service.http.direct_routes import DirectRoutes
 from service.http.responses import json_response
 from service.http.telemetry import Telemetry
@@ -69,7 +70,8 @@ def both(router: APIRouter) -> list[ASGIApp]:
     """The app with and without its direct routes, with the layer that answers errors around it."""
     site = make_site([router], [])
     direct = DirectRoutes(site, [route for route in router.routes if isinstance(route, APIRoute)])
-    return [Telemetry(app, Metrics(CollectorRegistry())) for app in (site, direct)]
+    methods = AllowedMethods(router.routes)
+    return [Telemetry(app, Metrics(CollectorRegistry()), methods=methods) for app in (site, direct)]
 
 
 def ask(app: ASGIApp, method: str, url: str, content: bytes = b"") -> httpx.Response:
@@ -111,7 +113,7 @@ def test_errors_are_answered_alike() -> None:
 def test_the_route_is_the_label_of_the_metrics() -> None:
     registry, router = CollectorRegistry(), make_router()
     direct = DirectRoutes(make_site([router], []), [one for one in router.routes if isinstance(one, APIRoute)])
-    ask(Telemetry(direct, Metrics(registry)), "POST", DECISIONS)
+    ask(Telemetry(direct, Metrics(registry), methods=AllowedMethods(router.routes)), "POST", DECISIONS)
     assert registry.get_sample_value("lensgate_requests_total", {"route": DECISIONS, "status": "200"}) == 1
 
 

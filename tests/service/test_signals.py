@@ -165,9 +165,9 @@ def wait(_):
         time.sleep(60)
     finally:
         print("cleaned up", flush=True)
-def add(command):
+def add_options(command):
     command.set_defaults(run=wait)
-cli.COMMANDS["bulk"] = ("__main__", "add", "")
+cli.COMMANDS["bulk"] = ("__main__", "")
 sys.exit(cli.main(["bulk"]))
 """
 

@@ -16,8 +16,8 @@ from gate.cores import usable_cores
 from service.errors import SettingsError
 from service.place import Place
 from service.process.frames import Channel, Collected, Frame, FrameBuffer, Kind, WorkerReading
+from service.process.rolling_reload import RollingReload
 from service.process.slot import FIRST_DELAY, LONGEST_DELAY, SILENT_SECONDS, STEADY_SECONDS, Slot, describe_status
-from service.process.supervisor import Supervisor
 from service.settings import Settings
 from service.workers import Machine, become_parent, count_workers
 from tests.support.servers import wait_until
@@ -102,27 +102,23 @@ def test_every_end_of_a_worker_has_a_text(status: int, text: str) -> None:
     assert describe_status(status) == text
 
 
-def test_an_order_to_reload_waits_for_a_worker_that_is_still_starting(monkeypatch: pytest.MonkeyPatch) -> None:
-    sent: list[int] = []
-    monkeypatch.setattr(Supervisor, "_send", staticmethod(lambda slot, _: sent.append(slot.number)))
-    command = [sys.executable, "-S", "-c", "import time; time.sleep(600)"]
-    parent = Supervisor(3, lambda *_: command, reload_seconds=60)
-    starting, ready, dead = parent._slots
+def test_an_order_to_reload_waits_for_a_worker_that_is_still_starting() -> None:
+    starting, ready, dead = (Slot(number, lambda *_: SLEEP, start_seconds=START) for number in (1, 2, 3))
     for slot in (starting, ready):
         slot.start()
     ready.is_ready = True
-    parent._handle_signal(signal.SIGHUP)
-    parent._reload_next()
-    parent._handle_frame(ready, Frame(Kind.RELOADED))
-    parent._reload_next()
-    assert sent == [2]
+    reload = RollingReload(60)
+    reload.begin([starting, ready, dead])
+    assert reload.take() is ready
+    assert reload.take() is None  # It is still reloading.
+    reload.finish(ready)
+    assert reload.take() is None
     for slot in (starting, dead):
         slot.is_ready = True
-    parent._reload_next()
-    parent._handle_frame(starting, Frame(Kind.RELOADED))
-    parent._reload_next()
+    assert reload.take() is starting
+    reload.finish(starting)
     # The third begins after the order and reads the files as they are.
-    assert sent == [2, 1]
+    assert reload.take() is None
     for slot in (starting, ready):
         slot.signal(signal.SIGKILL)
         ended(slot, -signal.SIGKILL)

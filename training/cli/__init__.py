@@ -9,7 +9,7 @@ from training.cli import all_steps, audit, data_steps, inference_steps, model_st
 from training.cli.options import PRESET_CHOICE
 
 
-def add_steps(parser: argparse.ArgumentParser) -> None:
+def add_options(parser: argparse.ArgumentParser) -> None:
     """Add all steps and their options to the parser of `lensgate train`."""
     parser.epilog = f"{PRESET_CHOICE}\nEvery step explains its options: lensgate train STEP --help"
     parser.formatter_class = argparse.RawDescriptionHelpFormatter

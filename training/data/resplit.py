@@ -9,7 +9,7 @@ from training.data.image_table import ImageRow, count_labels, to_csv
 from training.data.records import MANIFEST_FILE, TABLE_FILE, Manifest
 
 
-def write_split(records: AnyPath, out: AnyPath, rows: Sequence[ImageRow], *, command: str = "") -> Manifest:
+def write_split(records: AnyPath, out: AnyPath, rows: Sequence[ImageRow], *, command: str) -> Manifest:
     """Write records with another split of the same shards; `rows` are those of `records` with changed splits.
 
     Raises:

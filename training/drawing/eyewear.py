@@ -81,8 +81,15 @@ class GlassesShape:
 
 def make_glasses(rng: np.random.Generator, eyewear: Eyewear, *, person: Person) -> GlassesShape | None:
     """Make a random pair of this kind; None for `Eyewear.NONE`."""
-    makers = {Eyewear.FRAMES: _frames, Eyewear.SUNGLASSES: _sunglasses, Eyewear.FAINT: _faint}
-    return makers[eyewear](rng, person) if eyewear in makers else None
+    match eyewear:
+        case Eyewear.NONE:
+            return None
+        case Eyewear.FRAMES:
+            return _frames(rng)
+        case Eyewear.SUNGLASSES:
+            return _sunglasses(rng)
+        case Eyewear.FAINT:
+            return _faint(rng, person)
 
 
 def make_thin_glasses(rng: np.random.Generator, *, person: Person) -> GlassesShape:
@@ -91,14 +98,13 @@ def make_thin_glasses(rng: np.random.Generator, *, person: Person) -> GlassesSha
         glasses = _faint(rng, person)
         opacity, rim = glasses.opacity * float(rng.uniform(1.3, 2.0)), glasses.rim * float(rng.uniform(1.2, 1.6))
         return replace(glasses, opacity=min(1.0, opacity), rim=rim)
-    glasses = _frames(rng, person)
+    glasses = _frames(rng)
     if rng.random() < 0.3:
         return glasses
     return replace(glasses, rim=float(rng.uniform(0.014, 0.026)), temple=0.025, shadow=0.2)
 
 
-def _frames(rng: np.random.Generator, person: Person) -> GlassesShape:
-    del person
+def _frames(rng: np.random.Generator) -> GlassesShape:
     outline = _outline(rng, (0.35, 0.43), flat=(0.58, 0.95))
     metal = rng.random() < 0.35
     rim = float(rng.uniform(0.022, 0.034) if metal else rng.uniform(0.04, 0.085))
@@ -117,8 +123,7 @@ def _frames(rng: np.random.Generator, person: Person) -> GlassesShape:
     )
 
 
-def _sunglasses(rng: np.random.Generator, person: Person) -> GlassesShape:
-    del person
+def _sunglasses(rng: np.random.Generator) -> GlassesShape:
     outline = _outline(rng, (0.39, 0.47), flat=(0.68, 0.95))
     metal = rng.random() < 0.35
     mirror = rng.random() < 0.12

@@ -13,6 +13,7 @@ from training.drawing.relief import Relief, bump, enlarged
 FALLOFF = (0.85, 1.02, 1.12)
 BRIGHTEST = 1.05  # Times the skin's own colour, where the lamp meets it squarely.
 BLUSH = (0.05, -0.06, -0.04)
+STUBBLE = 2200  # Hairs.
 FLUSHED = ((0.62, 0.5, 0.26, 0.2), (0.0, 0.6, 0.14, 0.14))  # Cheeks and the tip of the nose.
 
 
@@ -125,10 +126,9 @@ def _shaven(canvas: Canvas, beard: Points, mouth: Points, head: Image.Image) -> 
     return inside
 
 
-def _draw_stubble(
-    canvas: Canvas, colour: Colour, *, within: Image.Image, rng: np.random.Generator, count: int = 2200
-) -> None:
+def _draw_stubble(canvas: Canvas, colour: Colour, *, within: Image.Image, rng: np.random.Generator) -> None:
     """Draw short hairs pointing down and outwards."""
+    count = STUBBLE
     root = np.stack([rng.uniform(-1.1, 1.1, count), rng.uniform(0.3, 1.7, count)], axis=-1)
     lean = np.stack([0.06 * root[:, 0] + rng.normal(0, 0.02, count), np.full(count, 0.06)], axis=-1)
     hairs = ribbon(np.stack([root, root + lean], axis=1), 0.008)

@@ -1,6 +1,5 @@
 """Eyes, brows, nose and mouth, and the make-up, shadows and lines near the eyes that eyewear is mistaken for."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +14,7 @@ EYESHADOWS: tuple[Colour, ...] = ((40, 30, 34), (72, 44, 60), (60, 66, 92), (92,
 LIPSTICKS: tuple[Colour, ...] = ((168, 40, 52), (190, 74, 88), (140, 44, 70), (196, 98, 92))
 TEETH: Colour = (238, 232, 222)
 SCLERA: Colour = (236, 232, 228)
+BROW_HAIRS = 46  # Of one brow.
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,13 +157,15 @@ def draw_brows(canvas: Canvas, person: Person, *, look: Look, rng: np.random.Gen
         canvas.lay(hairs, colour, opacity=0.65)
 
 
-def _brow_hairs(line: Points, weight: Points, *, rng: np.random.Generator, count: int = 46) -> Iterator[Points]:
+def _brow_hairs(line: Points, weight: Points, *, rng: np.random.Generator) -> Points:
+    """Return the outlines `(BROW_HAIRS, 4, 2)` of hairs along a line `(N, 2)`, within its weight `(N,)`."""
+    count = BROW_HAIRS
     at = rng.uniform(0, len(line) - 1.01, count)
     index = at.astype(int)
     root = line[index] + rng.uniform(-0.55, 0.35, count)[:, None] * np.stack([weight[index] * 0, weight[index]], -1)
     rise = np.interp(at, [0, len(line)], [-0.07, 0.025]) + rng.normal(0, 0.01, count)
     tip = root + np.stack([np.full(count, 0.07), rise * 0.8], axis=-1)
-    yield from ribbon(np.stack([root, tip], axis=1), 0.011)
+    return ribbon(np.stack([root, tip], axis=1), 0.011)
 
 
 def draw_nose(canvas: Canvas, person: Person, *, head: Image.Image) -> None:

@@ -13,6 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 Points = NDArray[np.float64]
 
 # Beyond this |x| the surface faces away from the viewer, and a turn does not move it sideways.
+SPAN_POINTS = 8
+ELLIPSE_CORNERS = 40
 TURN_REACH = 1.25
 
 
@@ -53,15 +55,15 @@ def points(*pairs: tuple[float, float]) -> Points:
     return np.array(pairs, dtype=np.float64)
 
 
-def smooth(control: ArrayLike, *, closed: bool = False, steps: int = 8) -> Points:
-    """Return a Catmull-Rom curve `(M, 2)` through the control points `(N, 2)`, with `steps` points a span."""
+def smooth(control: ArrayLike, *, closed: bool = False) -> Points:
+    """Return a Catmull-Rom curve `(M, 2)` through the control points `(N, 2)`, with `SPAN_POINTS` points a span."""
     knots = np.asarray(control, dtype=np.float64)
     if closed:
         padded = np.concatenate([knots[-1:], knots, knots[:2]])
     else:
         padded = np.concatenate([2 * knots[:1] - knots[1:2], knots, 2 * knots[-1:] - knots[-2:-1]])
     before, start, end, after = padded[:-3], padded[1:-2], padded[2:-1], padded[3:]
-    t = np.arange(steps)[None, :, None] / steps
+    t = np.arange(SPAN_POINTS)[None, :, None] / SPAN_POINTS
     before, start, end, after = (knot[:, None, :] for knot in (before, start, end, after))
     curve = 0.5 * (
         2 * start
@@ -89,9 +91,9 @@ def symmetric(half: Points) -> Points:
     return np.concatenate([half, mirrored(half[half[:, 0] != 0])[::-1]])
 
 
-def ellipse(centre: tuple[float, float], radii: tuple[float, float], *, corners: int = 40) -> Points:
-    """Return an ellipse as a polygon `(corners, 2)`."""
-    angle = np.linspace(0.0, 2 * np.pi, corners, endpoint=False)
+def ellipse(centre: tuple[float, float], radii: tuple[float, float]) -> Points:
+    """Return an ellipse as a polygon `(ELLIPSE_CORNERS, 2)`."""
+    angle = np.linspace(0.0, 2 * np.pi, ELLIPSE_CORNERS, endpoint=False)
     return np.stack([centre[0] + radii[0] * np.cos(angle), centre[1] + radii[1] * np.sin(angle)], axis=-1)
 
 

@@ -18,6 +18,7 @@ SUPERSAMPLING = 2
 KNOTS = 16
 LONG_KNOTS = 26
 THIN = 200  # Strands; a lock of no more has gaps.
+WAVES = 3.0  # From root to tip.
 RINGLETS = 4  # For one strand of curly hair.
 CROWN = (0.0, -0.35)
 HAIRLINE = (
@@ -38,7 +39,6 @@ class HairLock:
     count: int
     width: float = 0.02
     wave: float = 0.0
-    waves: float = 3.0
     scatter: float = 0.02
     contrast: float = 0.15
     curl: float = 0.0
@@ -228,7 +228,7 @@ def _strands(lock: HairLock, *, rng: np.random.Generator) -> Points:
     lines = lock.guides[index] * (1 - share) + lock.guides[index + 1] * share
     t = np.linspace(0.0, 1.0, knots)
     phase = rng.uniform(0, 2 * np.pi, (count, 1)) * min(1.0, lock.wave * 30)
-    sway = lock.wave * np.sin(2 * np.pi * lock.waves * t + phase) * t + rng.normal(0, lock.scatter, (count, 1)) * t
+    sway = lock.wave * np.sin(2 * np.pi * WAVES * t + phase) * t + rng.normal(0, lock.scatter, (count, 1)) * t
     across = np.gradient(lines, axis=1)[..., ::-1] * (-1.0, 1.0)
     across = across / np.maximum(np.linalg.norm(across, axis=-1, keepdims=True), 1e-9)
     return np.asarray(lines + across * sway[..., None])

@@ -47,6 +47,7 @@ def certify(
         logits: raw, `[N]`, of calibration images not used for training or proposing, without unfamiliar ones.
         labels: `[N]` of 0 and 1.
         edges: candidates of each label, each nearer to 0 than the one before.
+        promise: the risk of each label to certify, and the confidence.
         fallback: the paper's band.
         images: calibration images with unfamiliar ones; by default `N`.
         folds: number of networks that scored the images.

@@ -16,13 +16,10 @@ from gate.card import Interval
 from training.data.dataset import Split
 from training.data.records import Manifest, load_records
 from training.errors import RecordsError
-from training.evaluation.calibrate import log_losses
+from training.evaluation.calibrate import Bools, Floats, log_losses
 from training.evaluation.evaluate import RESAMPLES, wilson
 from training.model.preset import Preset
 from training.model.train import load_fitted, predict_logits
-
-Bools = NDArray[np.bool_]
-Floats = NDArray[np.float64]
 
 
 class _ComparisonModel(BaseModel):

@@ -27,7 +27,7 @@ from training.data.image_table import ImageRow
 from training.data.records import Records, load_records, read_rows
 from training.data.resplit import write_split
 from training.evaluation.calibrate import Bools, Floats
-from training.evaluation.novelty import NoveltyFindings, familiar, fit_head, score_novelty, set_threshold
+from training.evaluation.novelty import HEAD_FILE, NoveltyFindings, familiar, fit_head, score_novelty, set_threshold
 from training.evaluation.raw_band import SIGNS
 from training.model.checkpoint import TrainingState
 from training.model.preset import Preset
@@ -87,13 +87,14 @@ def cross_fit(
     learned = load_records(records, Split.TRAIN, Split.VALIDATION, size=preset.size)
     main = _main_data_sets(rows)
     learned = learned.select(np.isin(learned.data_sets, sorted(main)))
+    head = _sha256(run / HEAD_FILE)  # A new calibration of the run also renews the heads of the folds.
     scored = []
     for fold, held_out in enumerate(split_folds(learned, folds=folds - 1, seed=fitted.run.seed), start=2):
         members = {(learned.data_sets[one], learned.names[one]) for one in np.flatnonzero(held_out)}
         say(f"fold {fold} of {folds}: fit a network without {len(members)} of {len(learned)} faces, and score these")
         folder = run / FOLDS_FOLDER / f"{fold}-of-{folds}"
         write_split(records, folder / "records", list(_without(rows, members)), command=fitted.run.command)
-        scored.append(_score_fold(folder, preset, seed=fitted.run.seed + fold, of=_digest(run)))
+        scored.append(_score_fold(folder, preset, seed=fitted.run.seed + fold, of=head))
     return scored
 
 
@@ -155,11 +156,6 @@ def _rescaled(part: HeldOut, first: HeldOut) -> Floats:
 def _median(logits: Floats, label: Label) -> float:
     margins = SIGNS[label] * logits
     return float(np.median(margins[margins > 0])) if (margins > 0).any() else 0.0
-
-
-def _digest(run: Path) -> str:
-    """Identify network and novelty head of the run: a new calibration also renews the heads of the folds."""
-    return _sha256(run / "novelty.keras")
 
 
 def _sha256(path: Path) -> str:

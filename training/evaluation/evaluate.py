@@ -12,13 +12,11 @@ from gate.pixels import Pixels
 from gate.scorer import Score, Scorer
 from training.data.outliers import JUDGED, make_outliers
 from training.data.records import Records
-from training.evaluation.calibrate import log_losses
+from training.evaluation.calibrate import Bools, Floats, log_losses
 
 RESAMPLES = 2_000
+_BATCH = 64
 HISTOGRAM_EDGES = tuple(round(edge / 20, 2) for edge in range(21))
-
-Floats = NDArray[np.float64]
-Bools = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +42,10 @@ class GateScores:
         return np.array([decision.reason is Reason.UNFAMILIAR for decision in self.decisions], bool)
 
 
-def score_images(scorer: Scorer, card: CardText, images: Pixels, *, batch: int = 64) -> GateScores:
+def score_images(scorer: Scorer, card: CardText, images: Pixels) -> GateScores:
     """Score images, uint8 `[N, S, S, 3]`, and decide about them, exactly as the service does."""
-    starts = range(0, len(images), batch)
-    scores = tuple(score for start in starts for score in scorer.score(images[start : start + batch]).each())
+    batches = (images[start : start + _BATCH] for start in range(0, len(images), _BATCH))
+    scores = tuple(score for batch in batches for score in scorer.score(batch).each())
     band = card.band.changed()
     decisions = tuple(card.decide(score.probability, score.novelty, band=band) for score in scores)
     return GateScores(scores, decisions)

@@ -14,7 +14,6 @@ import keras
 import numpy as np
 from cleanlab.filter import find_label_issues
 from cleanlab.rank import get_label_quality_scores
-from numpy.typing import NDArray
 from scipy.special import expit
 
 from common.terminal import is_formula
@@ -24,6 +23,7 @@ from training.data.csv_table import csv_text
 from training.data.dataset import image_name
 from training.data.folds import Mask, split_folds
 from training.data.records import Records
+from training.evaluation.calibrate import Floats
 from training.model.checkpoint import TrainingState
 from training.model.preset import Preset
 from training.model.train import predict_logits, train_network
@@ -56,8 +56,6 @@ it flags 10 of 2,313: nine thin frames and a pair of sunglasses that the network
 
 FOLDS = 5
 ROUNDS = 2
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)

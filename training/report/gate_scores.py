@@ -11,7 +11,8 @@ from gate.card import Card
 from gate.pixels import Pixels
 from gate.scorer import Scorer
 from training.data.records import Records
-from training.evaluation.evaluate import Bools, Floats, GateScores, score_images
+from training.evaluation.calibrate import Bools, Floats
+from training.evaluation.evaluate import GateScores, score_images
 
 _BATCH = 64
 

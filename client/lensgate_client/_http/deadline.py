@@ -10,7 +10,7 @@ certificates.
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -24,14 +24,13 @@ _WRITE_BYTES = 16 * 2**10
 class ThreadDeadline(threading.local):
     """Deadline of the current thread's call; httpcore reads and writes in the calling thread."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
+    def __init__(self) -> None:
         self._end: float | None = None
 
     @contextmanager
     def within(self, seconds: float) -> Iterator[None]:
         """Limit all reads and writes of the block to `seconds` in total."""
-        self._end = self._clock() + seconds
+        self._end = time.monotonic() + seconds
         try:
             yield
         finally:
@@ -41,7 +40,7 @@ class ThreadDeadline(threading.local):
         """Return the timeout of one operation, limited by the deadline; raise `expired` after the deadline."""
         if self._end is None:
             return timeout
-        left = self._end - self._clock()
+        left = self._end - time.monotonic()
         if left <= 0:
             raise expired("the call timed out")
         return left if timeout is None else min(left, timeout)

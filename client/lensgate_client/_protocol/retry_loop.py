@@ -38,21 +38,12 @@ class RetryLoop:
         retries: the retry settings.
         clock: monotonic time in seconds.
         chance: returns a random number in [0, 1).
-        now: returns the Unix time.
     """
 
-    def __init__(
-        self,
-        retries: Retries,
-        *,
-        clock: Callable[[], float],
-        chance: Callable[[], float],
-        now: Callable[[], float] = time.time,
-    ) -> None:
+    def __init__(self, retries: Retries, *, clock: Callable[[], float], chance: Callable[[], float]) -> None:
         self._retries = retries
         self._clock = clock
         self._chance = chance
-        self._now = now
         self._budget = RetryBudget(retries, clock)
 
     def deadline(self, timeout: float) -> float:
@@ -92,7 +83,7 @@ class RetryLoop:
 
     def _check(self, result: AttemptResult) -> AttemptResult:
         """Return the response with status 200, or the error."""
-        return result if isinstance(result, GateError) else read_error(result, now=self._now()) or result
+        return result if isinstance(result, GateError) else read_error(result, now=time.time()) or result
 
     def _next_delay(self, error: GateError, attempt: int, deadline: float, *, down_since: float | None) -> float:
         """Return the seconds until the next attempt; raise `error` if there is none."""

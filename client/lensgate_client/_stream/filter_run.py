@@ -85,10 +85,6 @@ class FilterRun:
         self._limits = limits
         self._wanted = count
 
-    def count(self, outcome: Outcome) -> None:
-        """Count one image."""
-        self.stats.count(outcome)
-
     @property
     def is_complete(self) -> bool:
         """Whether enough images are accepted."""

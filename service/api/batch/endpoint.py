@@ -132,9 +132,7 @@ def make_batch_routes(runtime: Runtime) -> APIRouter:
         response_description="One line of the answer",
         responses=describe_problems([MalformedRequest, Overloaded, Internal, NotReady]),
         openapi_extra={
-            "requestBody": describe_body(
-                {_FORM: {"type": "object", "additionalProperties": BINARY}, _TAR: BINARY},
-            )
+            "requestBody": describe_body({_FORM: {"type": "object", "additionalProperties": BINARY}, _TAR: BINARY})
         },
     )
     async def decide_batch(request: Request, query: Annotated[BatchQuery, Query()]) -> Response:
@@ -157,10 +155,9 @@ def make_parser(headers: Headers, limit: int) -> UploadParser:
     if (name := repeated_parameter(content_type.encode("latin-1"))) is not None:
         raise MalformedRequest(f"the Content-Type has {name[:40]!r} twice: send it once")
     kind, options = parse_options_header(content_type)
-    match kind.decode("latin-1"):
-        case "application/x-tar":
-            return TarParser(limit)
-        case "multipart/form-data":
-            return FormParser(options.get(b"boundary", b""))
-        case other:
-            raise MalformedRequest(f"the Content-Type {other[:100]!r} is not supported: use {_FORM} or {_TAR}")
+    name = kind.decode("latin-1")
+    if name == _TAR:
+        return TarParser(limit)
+    if name == _FORM:
+        return FormParser(options.get(b"boundary", b""))
+    raise MalformedRequest(f"the Content-Type {name[:100]!r} is not supported: use {_FORM} or {_TAR}")

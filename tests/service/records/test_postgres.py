@@ -9,7 +9,7 @@ from sqlalchemy import create_engine, make_url, text
 
 from service.errors import RecordsUnavailable
 from service.metrics.records import RecordMetrics
-from service.records.recorder import Recorder
+from service.records.recorder import Buffering, Recorder
 from service.records.retention import DAY, RetentionClock
 from service.records.store import Store
 from service.records.writer import Limits, write
@@ -98,7 +98,7 @@ def test_replica_whose_clock_is_days_slow_deletes_the_oldest_records_first(postg
         RecordMetrics(registry),
         limits=Limits(1, 30, 10**9),
         max_pixels=10**7,
-        prune_seconds=0.0,
+        buffering=Buffering(prune_seconds=0.0),
         retention=RetentionClock(30 * DAY, clock=lambda: time.time() - 3 * DAY),
     )
     recorder.start()

@@ -4,7 +4,7 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from service.records.decision_record import DecisionRecord
 from service.records.differences import Differences
 from service.records.failures import FailureFilters, find_failures
 from service.records.query import find_image, find_one
-from service.records.recorder import RETRY_SECONDS, Recorder
+from service.records.recorder import Buffering, Recorder
 from service.records.retention import DAY, RetentionClock
 from service.records.store import Store
 from service.records.writer import Limits
@@ -33,6 +33,7 @@ from .stores import entry, names
 from .test_differences import PIXELS, SHADOW, decided, recorded
 
 LIMITS = Limits(max_rows=10**6, max_days=10**4, max_image_bytes=10**9)
+BUFFERING = Buffering()
 BODY = encode(portrait(512))
 
 
@@ -85,10 +86,7 @@ def recording(
     store: Store,
     registry: CollectorRegistry,
     *,
-    max_rows: int = 1_000,
-    max_previews: int = 1_000,
-    prune_seconds: float = 60.0,
-    retry_seconds: Sequence[float] = RETRY_SECONDS,
+    buffering: Buffering = BUFFERING,
     retention: RetentionClock | None = None,
     differences: Differences | None = None,
 ) -> Iterator[Recorder]:
@@ -97,10 +95,7 @@ def recording(
         RecordMetrics(registry),
         limits=LIMITS,
         max_pixels=10**7,
-        max_rows=max_rows,
-        max_previews=max_previews,
-        prune_seconds=prune_seconds,
-        retry_seconds=retry_seconds,
+        buffering=buffering,
         retention=retention,
         differences=differences,
     )
@@ -138,7 +133,7 @@ def test_discarded_and_audited_images_have_a_preview(store: Store, registry: Col
 
 def test_preview_waits_for_its_delayed_row(breakable: Breakable, registry: CollectorRegistry) -> None:
     first, second = unexamined("first", taken=math.inf), entry("second", discarded=True)
-    with recording(breakable, registry, prune_seconds=0.0) as recorder:
+    with recording(breakable, registry, buffering=Buffering(prune_seconds=0.0)) as recorder:
         recorder.record(first, BODY)
         recorder.record(second, BODY)
         wait_until(lambda: second.is_processed)
@@ -157,7 +152,7 @@ def test_clock_set_back_does_not_delay_writes(breakable: Breakable, registry: Co
 
 def test_pictures_beyond_the_limit_are_dropped_and_counted(breakable: Breakable, registry: CollectorRegistry) -> None:
     breakable.is_away.set()
-    with recording(breakable, registry, max_previews=2) as recorder:
+    with recording(breakable, registry, buffering=Buffering(max_previews=2)) as recorder:
         for number in range(5):
             recorder.record(entry(str(number), discarded=True), BODY)
         wait_until(lambda: images(registry, "dropped") == 3)
@@ -204,7 +199,7 @@ def test_every_cause_of_an_outage_is_logged_once(
     breakable: Breakable, registry: CollectorRegistry, caplog: pytest.LogCaptureFixture
 ) -> None:
     breakable.is_away.set()
-    with recording(breakable, registry, retry_seconds=(0.01,)):
+    with recording(breakable, registry, buffering=Buffering(retry_seconds=(0.01,))):
         for breakable.cause in ("it is being opened", "the disk is full", "it is being opened"):
             breakable.asked.clear()
             wait_until(lambda: f"queued: {breakable.cause}" in caplog.text)
@@ -227,7 +222,7 @@ def test_unexpected_exception_drops_one_batch_and_the_writer_continues(
 
 def test_decisions_beyond_the_limit_are_dropped_and_counted(breakable: Breakable, registry: CollectorRegistry) -> None:
     breakable.is_away.set()
-    with recording(breakable, registry, max_rows=3) as recorder:
+    with recording(breakable, registry, buffering=Buffering(max_rows=3)) as recorder:
         for number in range(5):
             recorder.record(entry(str(number)), BODY)
         assert recorder.queued == 3
@@ -261,7 +256,7 @@ def test_closed_connections_are_reopened(postgres: str, registry: CollectorRegis
 
 def test_expired_records_are_deleted_while_the_recorder_runs(store: Store, registry: CollectorRegistry) -> None:
     hasty = RetentionClock(30 * DAY, monotonic=lambda: time.monotonic() * 10**9)
-    with recording(store, registry, prune_seconds=0.0, retention=hasty) as recorder:
+    with recording(store, registry, buffering=Buffering(prune_seconds=0.0), retention=hasty) as recorder:
         recorder.record(entry("old", time=0.0), BODY)
         wait_until(lambda: rows(registry, "written"))
         recorder.record(entry("new"), BODY)

@@ -7,7 +7,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from service.metrics.records import RecordMetrics
-from service.records.recorder import Recorder
+from service.records.recorder import Buffering, Recorder
 from service.records.retention import DAY, HOLD_SECONDS, SPEED, RetentionClock, Span
 from service.records.store import Store
 from service.records.writer import Limits, find_span
@@ -118,7 +118,7 @@ def test_start_with_a_clock_ahead_keeps_records_without_a_verdict(store: Store, 
         RecordMetrics(registry),
         limits=Limits(10**6, 30, 10**9),
         max_pixels=10**7,
-        prune_seconds=0.0,
+        buffering=Buffering(prune_seconds=0.0),
         retention=RetentionClock(AGE, clock=lambda: time.time() + ahead),
     )
     recorder.start()
@@ -136,7 +136,12 @@ def test_one_worker_deletes_old_records_for_all(store: Store, prunes: bool) -> N
     put(store, [entry("old", time=time.time() - 3600), entry("new", time=time.time())])
     registry = CollectorRegistry()
     recorder = Recorder(
-        store, RecordMetrics(registry), limits=Limits(1, 30, 10**9), max_pixels=10**7, prune_seconds=0.0, prunes=prunes
+        store,
+        RecordMetrics(registry),
+        limits=Limits(1, 30, 10**9),
+        max_pixels=10**7,
+        buffering=Buffering(prune_seconds=0.0),
+        prunes=prunes,
     )
     recorder.start()
     recorder.record(entry("newer"), b"")

@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from gate import Band
 from service.access.principal import UNRESTRICTED, Principal
 from service.errors import ServiceError
+from service.http.allowed_methods import AllowedMethods
 from service.http.downloads import Downloads
 from service.http.scope_state import request_state
 from service.http.telemetry import Telemetry, answer_error
@@ -47,7 +48,7 @@ class Site:
             request_state(scope).principal = self.principal
             await app(scope, receive, send)
 
-        return Telemetry(log_in, Metrics(CollectorRegistry()))
+        return Telemetry(log_in, Metrics(CollectorRegistry()), methods=AllowedMethods(app.routes))
 
     def put(self, record: str, verdict: str, **body: str) -> httpx.Response:
         """Give a verdict."""
