@@ -61,13 +61,17 @@ class SourceImage:
 
 
 class DecodedFile(BaseModel):
-    """The result of decoding one image: hashes of file and picture, or the fault."""
+    """The result of decoding one image: hashes of file and picture, or the fault.
+
+    `may_pass` marks a fault of the disk, network or permissions, not of the file.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     sha256: str
     likeness: str
     fault: str
+    may_pass: bool = False
 
 
 class ImageBlock(BaseModel):
@@ -94,7 +98,8 @@ class ImageBlock(BaseModel):
 def write_blocks(items: Sequence[SourceImage], out: AnyPath, *, sizes: Sequence[int]) -> list[ImageBlock]:
     """Write `items` in order as blocks of 450 under `out / shards`.
 
-    Blocks that an earlier run finished from the same files are reused; the others stay until `sweep`.
+    Blocks that an earlier run finished from the same files are reused, except those with a fault that may have passed;
+    the others stay until `sweep`.
     """
     parts = [tuple(items[start : start + SHARD_IMAGES]) for start in range(0, len(items), SHARD_IMAGES)]
     names = [f"{index:05d}-{_key(part)}" for index, part in enumerate(parts)]
@@ -195,7 +200,9 @@ def _decode(item: SourceImage, sizes: Sequence[int]) -> _Decoded:
         data = read_image_file(item.example.path)
         pixels = read_pixels_at(data, sizes)
     except (ImageError, OSError) as error:
-        return DecodedFile(sha256="", likeness="", fault=str(error)), []
+        # Refusals of `read_image_file` have no errno.
+        may_pass = isinstance(error, OSError) and error.errno is not None
+        return DecodedFile(sha256="", likeness="", fault=str(error), may_pass=may_pass), []
     file = DecodedFile(sha256=hashlib.sha256(data).hexdigest(), likeness=perceptual_hash(pixels[-1]), fault="")
     return file, pixels
 
@@ -203,13 +210,23 @@ def _decode(item: SourceImage, sizes: Sequence[int]) -> _Decoded:
 def _write_block(
     out: AnyPath, name: str, sizes: Sequence[int], outcomes: Sequence[tuple[SourceImage, _Decoded]]
 ) -> ImageBlock:
+    may_pass = any(found.may_pass for _, (found, _) in outcomes)
+    if may_pass:
+        name = _unfinished_name(name, [found for _, (found, _) in outcomes])
     lengths = {
         size: _write_shard(out / _file(name, size), [(item, pixels[index]) for item, (_, pixels) in outcomes if pixels])
         for index, size in enumerate(sizes)
     }
     block = ImageBlock(name=name, found=tuple(found for _, (found, _) in outcomes), bytes=lengths)
-    write_atomically(out / FOLDER / f"{name}.json", block.model_dump_json().encode())
+    if not may_pass:
+        write_atomically(out / FOLDER / f"{name}.json", block.model_dump_json().encode())
     return block
+
+
+def _unfinished_name(name: str, found: Sequence[DecodedFile]) -> str:
+    """Return a name for a block that the next run decodes again, so that its shards do not replace these."""
+    states = [name, *(file.sha256 or file.fault for file in found)]
+    return f"{name[:6]}{hashlib.sha256(repr(states).encode()).hexdigest()[:12]}"
 
 
 def _write_shard(shard: AnyPath, rows: Sequence[tuple[SourceImage, Pixels]]) -> int:
