@@ -150,6 +150,6 @@ def read_source(value: object) -> str | None:
     if value is None or value != value:  # noqa: PLR0124 - JSON's NaN.
         return None
     text = str(value)
-    if not is_identity(text):
+    if isinstance(value, list | dict) or not is_identity(text):
         raise InvalidSource(f"{text[:40]!r} is not a source: it must be {ID_RULE}, or null if it is not known")
     return text
