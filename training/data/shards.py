@@ -45,6 +45,9 @@ ShardRecord = tuple[str, str, bytes]
 _OURS = re.compile(r"(\d+/)?\.?\d{5}-[0-9a-f]{12}\.")
 """Names of shards and indexes, partial ones included; a bucket may also hold unrelated files."""
 
+_OPERATION = re.compile(r"\{\{.*?\}\} ?| \[Op:.*", re.DOTALL)
+"""In the texts of TensorFlow's errors: `{{function_node ...}}` before the reason, `[Op:...] name:` behind it."""
+
 
 @dataclass(frozen=True, slots=True)
 class SourceImage:
@@ -153,12 +156,17 @@ def read_shard(path: Path) -> Iterator[ShardRecord]:
     except tf.errors.NotFoundError as error:
         raise FileNotFoundError(errno.ENOENT, "shard not found", str(path)) from error
     except tf.errors.DataLossError as error:
-        raise DamagedError(f"{path} is damaged: {error.message}") from error
+        raise DamagedError(f"{path} is damaged: {_plain(error)}") from error
     if not raw:
         return iter(())
     features = tf.io.parse_example(raw, FEATURES)
     columns = (features[name].numpy() for name in ("data_set", "name", "image"))
     return ((data_set.decode(), name.decode(), image) for data_set, name, image in zip(*columns, strict=True))
+
+
+def _plain(error: tf.errors.OpError) -> str:
+    """Return the text of an error of TensorFlow without the operation that raised it."""
+    return _OPERATION.sub("", error.message)
 
 
 def _file(block: str, size: int) -> str:
@@ -238,7 +246,7 @@ def _write_shard(shard: AnyPath, rows: Sequence[tuple[SourceImage, Pixels]]) -> 
                     writer.write(_serialize(item, pixels))
             return temporary.stat().st_size
     except tf.errors.OpError as error:  # TensorFlow's own error for a full disk.
-        raise StorageError(f"{shard} cannot be written: {error.message}") from error
+        raise StorageError(f"{shard} cannot be written: {_plain(error)}") from error
 
 
 def _serialize(item: SourceImage, pixels: Pixels) -> bytes:
