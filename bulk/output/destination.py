@@ -157,10 +157,13 @@ class Destination:
 
 
 def _read_shards(folder: Folder) -> dict[str, Shard]:
-    def read(name: str) -> Shard:
+    def read(name: str) -> Shard | None:
         try:
             with folder.opened(name) as file:
                 shard = read_shard(pq.read_metadata(file))
+        except FileNotFoundError:
+            # Removed since it was listed: some stores list an object for a while, and have no locks against other runs.
+            return None
         except (pa.ArrowException, OSError) as error:
             raise DestinationError(f"{folder.url}/{name} cannot be read, remove it and run again: {error}") from error
         if shard is None or f"{shard.slot}{ENDING}" != name:
@@ -169,4 +172,4 @@ def _read_shards(folder: Folder) -> dict[str, Shard]:
 
     names = [name for name in folder.names() if name.endswith(ENDING)]
     with ThreadPoolExecutor(_READERS) as pool:
-        return {shard.slot: shard for shard in pool.map(read, names)}
+        return {shard.slot: shard for shard in pool.map(read, names) if shard is not None}

@@ -1,7 +1,7 @@
 """Parquet data sets: a unit is one row group, or a whole file whose row groups could not be listed."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -79,7 +79,7 @@ class _Rows:
         self._file = file
         self._source = source
         self._image = _image_column(schema, columns.image)
-        self._id = columns.id or (_ID if _ID in schema.names else None)
+        self._id = columns.id or _find_name(schema.names, _ID)
         self._source_column = columns.source
         for name in filter(None, (self._image, self._id, columns.expected, columns.source)):
             if name not in schema.names:
@@ -167,7 +167,7 @@ def _row_counts(store: FileStore, file: StoredFile) -> list[int]:
 
 
 def _image_column(schema: pa.Schema, name: str | None) -> str:
-    """Return the given column, the one named `image`, or the only column with bytes."""
+    """Return the given column, the one named `image` in any case, or the only column with bytes."""
     filled: list[str] = [field.name for field in schema if _holds_bytes(field.type)]
     # Without an image in a file its column has no type.
     empty: list[str] = [field.name for field in schema if _is_untyped(field.type)]
@@ -175,14 +175,20 @@ def _image_column(schema: pa.Schema, name: str | None) -> str:
         if name not in [*filled, *empty]:
             raise SourceError(f"the column {name!r} holds no bytes; columns with bytes: {', '.join(filled) or 'none'}")
         return name
-    if _IMAGE in [*filled, *empty]:
-        return _IMAGE
+    if found := _find_name([*filled, *empty], _IMAGE):
+        return found
     if len(filled or empty) == 1:
         return (filled or empty)[0]
     if filled:
         raise SourceError(f"select the column of images with --image-column: {', '.join(filled)}")
-    columns = ", ".join(f"{field.name} ({field.type})" for field in schema)
+    columns = ", ".join(f"{field.name} ({field.type})" for field in schema) or "it has no column"
     raise SourceError(f"no column holds the bytes of one image in each row, as bytes or {{bytes, path}}: {columns}")
+
+
+def _find_name(names: Sequence[str], wanted: str) -> str | None:
+    """Return the column with this name, otherwise the only one in another case: Snowflake writes capitals."""
+    alike = [name for name in names if name.lower() == wanted]
+    return wanted if wanted in alike else alike[0] if len(alike) == 1 else None
 
 
 def _holds_bytes(kind: pa.DataType) -> bool:

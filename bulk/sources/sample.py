@@ -155,6 +155,6 @@ def read_source(value: object) -> str | None:
     if _is_missing(value):
         return None
     text = str(value)
-    if not is_identity(text):
+    if isinstance(value, list | dict) or not is_identity(text):
         raise InvalidSource(f"{text[:40]!r} is not a source: it must be {ID_RULE}, or null if it is not known")
     return text

@@ -25,8 +25,11 @@ _LOOKS = 16
 """Files of an index page that a web server is asked about at a time."""
 
 _MISSING = (404, 410)
-# The members that change when an object is overwritten, by the names of fsspec's stores; the first one present counts.
-_VERSIONS = ("ETag", "etag", "md5Hash", "generation", "LastModified", "Last-Modified", "updated", "mtime", "created")
+# The members that change when a file is overwritten, by the names of fsspec's stores; the first one present counts.
+_VERSIONS = (
+    "ETag", "etag", "md5Hash", "generation", "LastModified", "Last-Modified", "updated", "mtime", "blob_id", "sha",
+    "modificationTime", "modified", "modifiedTime", "last_modified", "modify", "created",
+)  # fmt: skip
 
 
 class ObjectStore(FileStore):

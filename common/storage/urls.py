@@ -1,6 +1,7 @@
 """Credentials in URLs: presigned queries and `user:password@` open a file and are never written down."""
 
 import hashlib
+import html
 import re
 from collections.abc import Iterable
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -17,6 +18,9 @@ _WEB_URL = re.compile(r"""(https?://)(?:[^\s/'"<>]*@)?([^\s?#'"<>]*)([?#][^\s'"<
 # The password of a database may hold slashes.
 _PASSWORD = re.compile(r"""(\b(?!https?:)\w+://)[^\s/'"<>@]*:[^\s'"<>]*@""", re.IGNORECASE)
 _QUERY_PASSWORD = re.compile(r"""([?&](?:ssl)?password=)[^\s&'"<>]*""", re.IGNORECASE)
+
+# With its semicolon: in `?a=1&copy=2` the name is one of a query.
+_REFERENCE = re.compile("&#?[a-zA-Z0-9]+;")
 
 
 def plain_url(url: str) -> str:
@@ -37,10 +41,12 @@ def plain_url(url: str) -> str:
 def links_below(folder: str, links: Iterable[str]) -> list[str]:
     """Return the links of an index page that lead into its folder, each once and without `.` and `..`.
 
-    A link such as `../other/` leads out of the folder, and from page to page without end.
+    A link such as `../other/` leads out of the folder, and from page to page without end. fsspec leaves the references
+    of HTML in the links: Apache writes `a&amp;b.png`.
     """
     start = f"{_without_dots(folder)}/"
-    absolute = (_without_dots(link) for link in links)
+    plain = (_REFERENCE.sub(lambda match: html.unescape(match[0]), link) for link in links)
+    absolute = map(_without_dots, plain)
     inside = (link.removeprefix(start) for link in absolute if link.startswith(start) and link != start)
     return list(dict.fromkeys(f"{folder.rstrip('/')}/{rest}" for rest in inside))
 

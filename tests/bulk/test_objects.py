@@ -5,10 +5,12 @@ import json
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import fsspec
 import pytest
 
+from bulk.output.folder import Folder
 from common.storage import ObjectStore, locate
 from tests.bulk.helpers import (
     ANONYMOUS,
@@ -233,6 +235,28 @@ def test_any_store_of_fsspec_works(bulk: Bulk) -> None:
     ran = bulk(*run)
     assert (ran.summary["judged"], ran.summary["images"]) == (3, 3)
     bucket.store.rm(bucket.url, recursive=True)
+
+
+@pytest.mark.parametrize("member", ["blob_id", "sha", "modificationTime", "modified", "modify", "last_modified"])
+def test_a_change_of_equal_size_shows_in_any_store(member: str) -> None:
+    """As the listings of Hugging Face, GitHub, HDFS, WebDAV, FTP and Azure tell it."""
+
+    def version(value: str) -> str:
+        system = MagicMock()
+        system.ls.return_value = [{"name": "x/a.png", "size": 3, "type": "file", member: value}]
+        (file,) = ObjectStore(system).list("x").files
+        return file.version
+
+    assert version("1") != version("2")
+
+
+def test_a_shard_that_a_store_lists_after_its_removal_is_passed_over(
+    bulk: Bulk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = Folder.names
+    monkeypatch.setattr(Folder, "names", lambda self: [*names(self), "gone-0123456789ab.parquet"])
+    faces = write_faces(tmp_path / "faces", NUMBERS)
+    assert [bulk(faces, tmp_path / "out").summary["judged"] for _ in range(2)] == [3, 0]
 
 
 def test_google_buckets_work_like_amazon_buckets(gcs: Bucket, bulk: Bulk) -> None:

@@ -52,6 +52,17 @@ def test_columns_give_the_id_and_the_requested_label(bulk: Bulk, tmp_path: Path)
     assert [row["id"] for row in read_rows(tmp_path / "out")] == ["a", "b", "b"]
 
 
+def test_the_usual_columns_are_found_in_capitals(bulk: Bulk, tmp_path: Path) -> None:
+    """Snowflake writes all names so. A name in the usual case comes first."""
+    for name, data in (
+        ("capitals", {"ID": ["a", "b"], "IMAGE": IMAGES[:2], "THUMBNAIL": [b"1", b"2"]}),
+        ("both", {"ID": ["x", "y"], "id": ["a", "b"], "Image": [b"1", b"2"], "image": IMAGES[:2]}),
+    ):
+        (tmp_path / f"{name}.parquet").write_bytes(parquet_bytes(data))
+        assert bulk(tmp_path / f"{name}.parquet", tmp_path / name).summary["errors"] == 0
+        assert [row["id"] for row in read_rows(tmp_path / name)] == ["a", "b"]
+
+
 @pytest.mark.parametrize(
     "kind", [pa.binary(), pa.large_binary(), pa.binary_view(), pa.dictionary(pa.int32(), pa.binary())], ids=str
 )

@@ -41,7 +41,14 @@ def test_a_column_names_the_source_of_each_row(bulk: Bulk, tmp_path: Path) -> No
 
 def test_a_json_names_the_source_of_a_sample(bulk: Bulk, tmp_path: Path) -> None:
     path = tmp_path / "x.tar"
-    samples = {"a": {"run": "r1"}, "b": {"run": 7}, "c": {}, "d": {"run": ""}, "g": {"run": "\ud800"}}
+    samples = {
+        "a": {"run": "r1"},
+        "b": {"run": 7},
+        "c": {},
+        "d": {"run": ""},
+        "g": {"run": "\ud800"},
+        "h": {"run": ["r1"]},
+    }
     members = [
         member
         for key, fields in samples.items()
@@ -59,6 +66,7 @@ def test_a_json_names_the_source_of_a_sample(bulk: Bulk, tmp_path: Path) -> None
         "e": (place, None),
         "f": (place, "invalid_source"),
         "g": (place, "invalid_source"),
+        "h": (place, "invalid_source"),
     }
 
 

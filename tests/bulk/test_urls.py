@@ -121,6 +121,15 @@ def test_only_links_below_the_page_are_followed_and_each_file_once(bulk: Bulk, s
     assert [row["id"] for row in read_rows(tmp_path / "out")] == ["faces.png"]
 
 
+def test_names_in_an_index_page_are_read_as_html(bulk: Bulk, server: str, tmp_path: Path) -> None:
+    folder = write_faces(tmp_path / "web" / "faces", [])
+    for name in ("a&b.png", "it's.png"):
+        (folder / name).write_bytes(face(LIGHT))
+    (folder / "index.html").write_text('<a href="a&amp;b.png">x</a> <a href="it&#39;s.png">x</a>')
+    assert bulk(f"{server}/faces", tmp_path / "out").summary["errors"] == 0
+    assert [row["id"] for row in read_rows(tmp_path / "out")] == ["a&b.png", "it's.png"]
+
+
 def test_a_changed_file_of_an_index_page_is_judged_again(bulk: Bulk, server: str, tmp_path: Path) -> None:
     folder = tmp_path / "web" / "faces"
     write_faces(folder, [LIGHT, DARK])

@@ -1,5 +1,6 @@
 """Records on disk: one decode, whole shards, and a table with the split of each image."""
 
+import errno
 import os
 import shutil
 import tracemalloc
@@ -19,7 +20,7 @@ from tests.support.datasets import barred, half, write_dataset
 from tests.support.decodes import decoded
 from tests.support.images import encode, portrait
 from training.data import shards
-from training.data.dataset import Split, read_dataset
+from training.data.dataset import Split, read_dataset, read_image_file
 from training.data.near_duplicates import NEAR, group_near, perceptual_hash
 from training.data.records import Manifest, join, load_records, read_rows, write_records
 from training.errors import DataError, RecordsError
@@ -110,6 +111,32 @@ def test_a_file_that_changed_is_decoded_again_and_the_old_shard_goes(folder: Pat
     assert before.shards[32][0].file != after.shards[32][0].file
     assert not (tmp_path / "r" / before.shards[32][0].file).exists()
     assert before.fingerprint() != after.fingerprint()
+
+
+def test_a_file_that_could_not_be_read_for_a_moment_is_tried_again(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_atomically(folder / IMAGES / "face-3.png", b"junk")
+
+    def fail(path: Path) -> bytes:
+        if path.stem == "face-7":
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), str(path))
+        return read_image_file(path)
+
+    monkeypatch.setattr(shards, "SHARD_IMAGES", 50)
+    monkeypatch.setattr(shards, "read_image_file", fail)
+    first = write_records([read_dataset(folder)], tmp_path / "r", sizes=[32], seed=0)
+    assert "Stale file handle" in " ".join(first.problems)
+    seen = decoded(monkeypatch)
+    second = write_records([read_dataset(folder)], tmp_path / "r", sizes=[32], seed=0)
+    assert len(seen) == 50
+    assert second.fingerprint() != first.fingerprint()
+    assert second.shards[32][0].images == first.shards[32][0].images + 1
+    # Until the new manifest is written, the shards of the old one stay.
+    assert second.shards[32][0].file != first.shards[32][0].file
+    seen.clear()
+    write_records([read_dataset(folder)], tmp_path / "r", sizes=[32], seed=0)
+    assert not seen
 
 
 def test_records_stay_complete_while_others_in_their_place_are_refused(folder: Path, tmp_path: Path) -> None:

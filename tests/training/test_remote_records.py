@@ -218,7 +218,10 @@ def test_damaged_changed_or_missing_shard_is_an_error(folder: Path, memory: Stor
 def test_a_folder_s_shard_that_is_damaged_or_gone_is_named(folder: Path, tmp_path: Path) -> None:
     file = tmp_path / "r" / prepare(folder, tmp_path / "r").shards[32][1].file
     file.write_bytes(flip(file.read_bytes()))
-    with pytest.raises(RecordsError, match=rf"{file.name} is damaged.* delete it and run `lensgate train prepare`"):
+    with pytest.raises(
+        RecordsError,
+        match=rf"{file.name} is damaged: corrupted record at \d+: delete it and run `lensgate train prepare`",
+    ):
         load_records(tmp_path / "r", Split.TRAIN)
     file.unlink()
     with pytest.raises(RecordsError, match="lacks shards"):

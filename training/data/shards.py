@@ -45,6 +45,9 @@ ShardRecord = tuple[str, str, bytes]
 _OURS = re.compile(r"(\d+/)?\.?\d{5}-[0-9a-f]{12}\.")
 """Names of shards and indexes, partial ones included; a bucket may also hold unrelated files."""
 
+_OPERATION = re.compile(r"\{\{.*?\}\} ?| \[Op:.*", re.DOTALL)
+"""In the texts of TensorFlow's errors: `{{function_node ...}}` before the reason, `[Op:...] name:` behind it."""
+
 
 @dataclass(frozen=True, slots=True)
 class SourceImage:
@@ -61,13 +64,17 @@ class SourceImage:
 
 
 class DecodedFile(BaseModel):
-    """The result of decoding one image: hashes of file and picture, or the fault."""
+    """The result of decoding one image: hashes of file and picture, or the fault.
+
+    `may_pass` marks a fault of the disk, network or permissions, not of the file.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     sha256: str
     likeness: str
     fault: str
+    may_pass: bool = False
 
 
 class ImageBlock(BaseModel):
@@ -94,7 +101,8 @@ class ImageBlock(BaseModel):
 def write_blocks(items: Sequence[SourceImage], out: AnyPath, *, sizes: Sequence[int]) -> list[ImageBlock]:
     """Write `items` in order as blocks of 450 under `out / shards`.
 
-    Blocks that an earlier run finished from the same files are reused; the others stay until `sweep`.
+    Blocks that an earlier run finished from the same files are reused, except those with a fault that may have passed;
+    the others stay until `sweep`.
     """
     parts = [tuple(items[start : start + SHARD_IMAGES]) for start in range(0, len(items), SHARD_IMAGES)]
     names = [f"{index:05d}-{_key(part)}" for index, part in enumerate(parts)]
@@ -148,12 +156,17 @@ def read_shard(path: Path) -> Iterator[ShardRecord]:
     except tf.errors.NotFoundError as error:
         raise FileNotFoundError(errno.ENOENT, "shard not found", str(path)) from error
     except tf.errors.DataLossError as error:
-        raise DamagedError(f"{path} is damaged: {error.message}") from error
+        raise DamagedError(f"{path} is damaged: {_plain(error)}") from error
     if not raw:
         return iter(())
     features = tf.io.parse_example(raw, FEATURES)
     columns = (features[name].numpy() for name in ("data_set", "name", "image"))
     return ((data_set.decode(), name.decode(), image) for data_set, name, image in zip(*columns, strict=True))
+
+
+def _plain(error: tf.errors.OpError) -> str:
+    """Return the text of an error of TensorFlow without the operation that raised it."""
+    return _OPERATION.sub("", error.message)
 
 
 def _file(block: str, size: int) -> str:
@@ -195,7 +208,9 @@ def _decode(item: SourceImage, sizes: Sequence[int]) -> _Decoded:
         data = read_image_file(item.example.path)
         pixels = read_pixels_at(data, sizes)
     except (ImageError, OSError) as error:
-        return DecodedFile(sha256="", likeness="", fault=str(error)), []
+        # Refusals of `read_image_file` have no errno.
+        may_pass = isinstance(error, OSError) and error.errno is not None
+        return DecodedFile(sha256="", likeness="", fault=str(error), may_pass=may_pass), []
     file = DecodedFile(sha256=hashlib.sha256(data).hexdigest(), likeness=perceptual_hash(pixels[-1]), fault="")
     return file, pixels
 
@@ -203,13 +218,23 @@ def _decode(item: SourceImage, sizes: Sequence[int]) -> _Decoded:
 def _write_block(
     out: AnyPath, name: str, sizes: Sequence[int], outcomes: Sequence[tuple[SourceImage, _Decoded]]
 ) -> ImageBlock:
+    may_pass = any(found.may_pass for _, (found, _) in outcomes)
+    if may_pass:
+        name = _unfinished_name(name, [found for _, (found, _) in outcomes])
     lengths = {
         size: _write_shard(out / _file(name, size), [(item, pixels[index]) for item, (_, pixels) in outcomes if pixels])
         for index, size in enumerate(sizes)
     }
     block = ImageBlock(name=name, found=tuple(found for _, (found, _) in outcomes), bytes=lengths)
-    write_atomically(out / FOLDER / f"{name}.json", block.model_dump_json().encode())
+    if not may_pass:
+        write_atomically(out / FOLDER / f"{name}.json", block.model_dump_json().encode())
     return block
+
+
+def _unfinished_name(name: str, found: Sequence[DecodedFile]) -> str:
+    """Return a name for a block that the next run decodes again, so that its shards do not replace these."""
+    states = [name, *(file.sha256 or file.fault for file in found)]
+    return f"{name[:6]}{hashlib.sha256(repr(states).encode()).hexdigest()[:12]}"
 
 
 def _write_shard(shard: AnyPath, rows: Sequence[tuple[SourceImage, Pixels]]) -> int:
@@ -221,7 +246,7 @@ def _write_shard(shard: AnyPath, rows: Sequence[tuple[SourceImage, Pixels]]) -> 
                     writer.write(_serialize(item, pixels))
             return temporary.stat().st_size
     except tf.errors.OpError as error:  # TensorFlow's own error for a full disk.
-        raise StorageError(f"{shard} cannot be written: {error.message}") from error
+        raise StorageError(f"{shard} cannot be written: {_plain(error)}") from error
 
 
 def _serialize(item: SourceImage, pixels: Pixels) -> bytes:
