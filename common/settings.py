@@ -43,8 +43,12 @@ def load_settings(
         positional: fields that are positional arguments of the command.
 
     Raises:
-        Exception: made by `error`, if a value is invalid; the text names each key as it was given.
+        Exception: made by `error`, if a value is invalid; the text names each key as it was given. An empty flag is
+            invalid unless the default is empty too: it stands for a variable of a script that is not set.
     """
+    for field, value in flags.items():
+        if value == "" and field in model.model_fields and model.model_fields[field].default != "":
+            raise error(f"{flag(field, positional)}: the value is empty")
     read = {field: read_variable(environment, variable) for field, variable in variables.items()}
     texts = {field: value for field, value in read.items() if value}
     chosen = {field: value for field, value in flags.items() if value is not None}

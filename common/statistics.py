@@ -42,7 +42,7 @@ def cohen_kappa(table: ArrayLike, effective: float) -> tuple[float | None, ...]:
     """Return Cohen's kappa of two readers with its 95 % interval, None each if both gave one and the same verdict only.
 
     The interval is that of the agreement, with the readers' frequencies taken as observed, so that it has a width for
-    full agreement as well.
+    full agreement as well. It is cut off at -1, the least value of kappa.
 
     Args:
         table: weights of the pairs of verdicts, `[K, K]`.
@@ -58,7 +58,7 @@ def cohen_kappa(table: ArrayLike, effective: float) -> tuple[float | None, ...]:
     agreed = float(shares.trace())
     low, high = weighted_interval(agreed, effective)
     kappa, lower, upper = ((each - chance) / (1 - chance) for each in (agreed, low, high))
-    return kappa, lower, upper
+    return kappa, max(lower, -1.0), upper
 
 
 def _upper(errors: int, images: int, tail: float) -> float:

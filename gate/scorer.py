@@ -4,7 +4,7 @@ import importlib.metadata
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -223,6 +223,8 @@ def _check_time(limit: TimeLimit | None, error: Exception) -> None:
 
 
 def _open_session(graph: bytes, device: Device, limit: TimeLimit) -> onnxruntime.InferenceSession:
+    if device not in get_args(Device):
+        raise DeviceError(f"the device must be one of {', '.join(get_args(Device))}, not {device!r}")
     check_runtime()
     has_cuda = CUDA in onnxruntime.get_available_providers()
     if device == "cuda" and not has_cuda:

@@ -139,7 +139,8 @@ def _outcome(label: Label, result: "ClassRecertificate") -> str:
         most = f"{MAX_LABELS:,} more labels"
         why = f"too many errors for {most}" if result.errors else f"more than {most} needed"
         return f"not certified for {target}: {why} ({counted})"
-    return f"not certified for {target}: about {result.labels_needed:,} more labels needed ({counted})"
+    labels = "label" if result.labels_needed == 1 else "labels"
+    return f"not certified for {target}: about {result.labels_needed:,} more {labels} needed ({counted})"
 
 
 def _share(text: str) -> float:

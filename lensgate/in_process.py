@@ -105,7 +105,7 @@ class Gate:
 
     Raises:
         ModelError: the model is missing, damaged, or scores its golden samples differently here.
-        DeviceError: the device or the runtime cannot be used.
+        DeviceError: the device is unknown, or it or the runtime cannot be used.
         ScoringError: the model failed on its golden samples.
         ValueError: the band is not valid.
     """
@@ -140,9 +140,10 @@ class Gate:
             ScoringError: the model failed.
             ValueError: `expected` is not a label.
         """
+        label = _to_label(expected)
         pixels = _to_pixels(image, self._scorer.size)
         (score,) = self._scorer.score(pixels[np.newaxis]).each()
-        return self._decide(score, _to_label(expected))
+        return self._decide(score, label)
 
     def decide_many(
         self, images: Iterable[ImageInput], expected: Label | str | None = None
@@ -229,7 +230,10 @@ def _is_one_image(value: object) -> bool:
 
 
 def _to_label(expected: Label | str | None) -> Label | None:
-    return None if expected is None else Label(expected)
+    try:
+        return None if expected is None else Label(expected)
+    except ValueError:
+        raise ValueError(f"expected must be one of {', '.join(Label)}, or None, not {expected!r}") from None
 
 
 def _done(outcome: ImageFailed) -> _Decoding:

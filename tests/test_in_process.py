@@ -15,7 +15,7 @@ from PIL import Image
 
 import lensgate
 from gate import Action, Band, Label, ModelError, Reason
-from lensgate import Decision, Gate, ImageError, ImageFailed
+from lensgate import Decision, DeviceError, Gate, ImageError, ImageFailed
 from tests.conftest import ROOT
 from tests.support.images import encode, flat, portrait
 from tests.support.models import brightness_model, write_model
@@ -222,8 +222,18 @@ def test_threads_share_one_gate(gate: Gate) -> None:
 
 
 def test_a_label_that_does_not_exist_is_refused_before_an_image_is_read(gate: Gate) -> None:
-    with pytest.raises(ValueError, match="hat"):
+    refused = "expected must be one of glasses, no_glasses, or None, not 'hat'"
+    with pytest.raises(ValueError, match=refused):
         gate.decide_stream(iter(()), expected="hat")
+    with pytest.raises(ValueError, match=refused):
+        gate.decide(b"not an image", expected="hat")
+
+
+@pytest.mark.parametrize("device", ["gpu", "CUDA", "cuda:0", ""])
+def test_a_device_that_does_not_exist_is_refused_and_not_replaced_by_the_cpu(device: Any, tmp_path: Path) -> None:
+    write_model(tmp_path, brightness_model("7"))
+    with pytest.raises(DeviceError, match=f"must be one of auto, cpu, cuda, not '{device}'"):
+        Gate(tmp_path, device=device)
 
 
 def test_a_missing_model_names_the_folder(tmp_path: Path) -> None:

@@ -182,7 +182,10 @@ def _bound(beyond: Draws, target: float, needed: float) -> float:
 
 
 def _labels_needed(beyond: Draws, target: float, needed: float) -> int | None:
-    """Return the further verdicts at the observed risk, its errors evenly spaced, by which the evidence is reached."""
+    """Return the further verdicts at the observed risk, its errors evenly spaced, by which the evidence is reached.
+
+    They include the gaps, which count as errors until they are judged.
+    """
     judged = ~np.isnan(beyond.outcomes)
     risk = beyond.wrong_weight / beyond.weight if judged.any() else 0.0
     further = np.diff(np.floor(risk * np.arange(MAX_LABELS + 1)))
@@ -190,4 +193,5 @@ def _labels_needed(beyond: Draws, target: float, needed: float) -> int | None:
     weights = np.concatenate([beyond.weights[judged], np.ones(MAX_LABELS)])
     evidence = log_evidence(outcomes, weights, target=target, side=Side.BELOW)[judged.sum() :]
     reached = np.flatnonzero(evidence >= math.log(needed))
-    return max(1, int(reached[0])) if len(reached) else None
+    gaps = len(judged) - int(judged.sum())
+    return max(1, gaps, int(reached[0])) if len(reached) else None

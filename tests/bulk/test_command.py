@@ -83,6 +83,8 @@ def test_failures_are_counted_by_code_with_the_first_of_each_also_when_an_earlie
         (["--keep", "{tmp}/out/keep"], "lies inside DST"),
         (["--keep", "{tmp}/out"], "lies inside DST"),
         (["--device", "tpu"], "--device: must be"),
+        (["--expected-column", ""], "--expected-column: the value is empty"),
+        (["--source-column", ""], "--source-column: the value is empty"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

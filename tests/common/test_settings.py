@@ -10,7 +10,8 @@ from common.settings import flag, load_settings
 class Example(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    src: str = Field("here", min_length=1)
+    src: str = "here"
+    names: str = ""
     batch_size: int = Field(32, ge=1)
     threads: int = Field(1, ge=1)
     max_bytes: int = 1
@@ -33,6 +34,11 @@ def test_a_flag_overrides_a_variable_and_a_variable_overrides_the_default() -> N
     assert load({}, {}).batch_size == 32
     assert load({"batch_size": None}, {"BATCH_SIZE": "8"}).batch_size == 8
     assert load({"batch_size": "4"}, {"BATCH_SIZE": "8"}).batch_size == 4
+
+
+def test_an_empty_flag_empties_what_is_empty_by_default() -> None:
+    found = load_settings(Example, {"names": ""}, {"NAMES": "a, b"}, variables={"names": "NAMES"}, error=LookupError)
+    assert found.names == ""
 
 
 def test_an_empty_variable_counts_as_unset() -> None:
@@ -85,7 +91,8 @@ def test_a_home_folder_that_no_shell_has_expanded_is_found(
         ({"max_bytes": "16MiB"}, {}, "--max-bytes: must be a whole number of bytes, not '16MiB'"),
         ({"wait_seconds": "1s"}, {}, "--wait-seconds: must be a number of seconds, not '1s'"),
         ({"is_open": "ja"}, {}, "--is-open: must be true or false, not 'ja'"),
-        ({"src": ""}, {}, "SRC: must have at least 1 character"),
+        ({"src": ""}, {}, "SRC: the value is empty"),
+        ({"max_bytes": ""}, {}, "--max-bytes: the value is empty"),
         ({"threads": "64"}, {}, "--threads is above --batch-size"),
         ({"other": "1"}, {}, "other: is not known"),
     ],

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from scipy.stats import binomtest
 
-from common.statistics import clopper_pearson, fisher_exact, holm, wilson
+from common.statistics import clopper_pearson, cohen_kappa, fisher_exact, holm, wilson
 
 
 @st.composite
@@ -86,3 +86,12 @@ def test_wilsons_interval_equals_that_of_scipy(counted: tuple[int, int]) -> None
     expected = binomtest(*counted).proportion_ci(0.95, "wilson")
     assert wilson(*counted) == pytest.approx((expected.low, expected.high), abs=1e-12)
     assert wilson(0, 0) == (0, 1)
+
+
+@pytest.mark.parametrize("table", [[[10, 1], [1, 0]], [[0, 1], [1, 0]], [[120, 0], [4, 0]]])
+def test_the_interval_of_kappa_lies_within_its_values(table: list[list[int]]) -> None:
+    kappa, low, high = cohen_kappa(table, 3.0)
+    assert kappa is not None
+    assert low is not None
+    assert high is not None
+    assert -1 <= low <= kappa <= high <= 1

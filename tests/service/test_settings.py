@@ -27,6 +27,8 @@ def test_an_empty_variable_is_one_that_is_not_set() -> None:
         ({"max_batch_size": "0"}, {}, "--max-batch-size"),
         ({}, {"LENSGATE_DEVICE": "tpu"}, "LENSGATE_DEVICE"),
         ({}, {"LENSGATE_HOST": "0.0.0.0:8000"}, "LENSGATE_HOST: '0.0.0.0:8000' is not a host"),
+        ({"host": ""}, {}, "--host: the value is empty"),
+        ({"tokens": ""}, {}, "--tokens: the value is empty"),
         ({"host": "http://localhost"}, {}, "--host: 'http://localhost' is not a host"),
         ({"host": "[::1]"}, {}, "--host: .* is not a host: write an address"),
         (

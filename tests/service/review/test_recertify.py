@@ -113,6 +113,17 @@ def test_too_few_labels_are_counted(store: Store) -> None:
     assert glasses(store).certified
 
 
+def test_images_that_were_passed_over_are_among_the_missing_labels(store: Store) -> None:
+    passed_over = fill(store, [audited(new_id(), label="glasses", probability=0.98) for _ in range(5)])
+    judge(store, 400, probability=0.98)
+    before = glasses(store)
+    assert (before.certified, before.labels_needed) == (False, 5)
+    rows = [{"record": record, "verdict": "glasses", "reviewer": "Anna", "time": 0} for record in passed_over]
+    with store.begin() as connection:
+        connection.execute(insert(verdicts), rows)
+    assert glasses(store).certified
+
+
 def test_a_risk_above_the_target_cannot_be_certified_by_any_number(store: Store) -> None:
     judge(store, 300, errors=9, probability=0.98)
     one = glasses(store)
