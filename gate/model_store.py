@@ -266,7 +266,10 @@ class ModelStore:
         for folder in (self.folder.resolve().parent, self.folder.resolve().parent.parent):
             if folder.name == self.name and ModelStore(folder.parent, self.name).versions():
                 return f"the folder of models is {folder.parent}"
-        return f"no version is in {self.folder.resolve()}: give the folder of models as --models or LENSGATE_MODELS"
+        return (
+            f"no version is in {self.folder.resolve()}: give the folder of models as --models or LENSGATE_MODELS, in "
+            "Python as models="
+        )
 
     def _named(self) -> str | None:
         """Return the version in `CURRENT`; None if the file is broken, so that another one can still be promoted."""

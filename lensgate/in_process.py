@@ -114,12 +114,13 @@ class Gate:
         self,
         models: str | PathLike[str] | None = None,
         *,
-        version: str | None = None,
+        version: str | int | None = None,
         device: Device = "auto",
         band_low: float | None = None,
         band_high: float | None = None,
     ) -> None:
-        model = ModelStore(default_models() if models is None else Path(models)).load(version)
+        store = ModelStore(default_models() if models is None else Path(models))
+        model = store.load(None if version is None else str(version))
         self.card = model.card
         self.band = model.card.band.changed(band_low, band_high)
         self._scorer = open_scorer(model, device=device, max_batch_size=_BATCH_SIZE)

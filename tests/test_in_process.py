@@ -236,9 +236,14 @@ def test_a_device_that_does_not_exist_is_refused_and_not_replaced_by_the_cpu(dev
         Gate(tmp_path, device=device)
 
 
-def test_a_missing_model_names_the_folder(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=str(tmp_path)):
+def test_a_missing_model_names_the_folder_and_the_argument(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=f"{tmp_path}.* in Python as models="):
         Gate(tmp_path)
+
+
+def test_a_version_may_be_a_number(tmp_path: Path) -> None:
+    write_model(tmp_path, brightness_model("7"))
+    assert Gate(tmp_path, version=7).card.version == "7"
 
 
 def test_the_default_is_the_models_folder_here_and_then_the_installed_one(
