@@ -51,6 +51,7 @@ CHUNKS = {
     "compressed XMP": [international(XMP_TEXT, XMP, is_compressed=True)],
     "an element of XMP": [international(XMP_TEXT, b"<tiff:Orientation>3</tiff:Orientation>")],
     "XMP and an upright eXIf": [(b"eXIf", UPRIGHT), international(XMP_TEXT, XMP)],
+    "XMP and an unknown orientation": [(b"eXIf", BARE[:18] + bytes(2) + BARE[20:]), international(XMP_TEXT, XMP)],
     "XMP and an eXIf without it": [(b"eXIf", BARE[:8] + bytes(6)), international(XMP_TEXT, XMP)],
     "eXIf and text": [(b"eXIf", UPRIGHT), text(EXIF_TEXT, RAW)],
     "another keyword": [text(b"Comment", RAW)],
