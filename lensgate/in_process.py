@@ -1,6 +1,7 @@
 """`Gate`: the decision of the served model in this process, without a service."""
 
 import itertools
+import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -263,13 +264,14 @@ def _to_file(image: bytes | bytearray | memoryview | str | PathLike[str]) -> byt
             f"an image is the bytes of a file, a path or a NumPy array, not {type(image).__name__}: pass the bytes or "
             "the path of its file"
         )
-    if image == "":
+    path = os.fsdecode(image)  # The entries of a folder whose name was given as bytes have paths of bytes.
+    if not path:
         raise UnreadableFile("the path is empty: pass the bytes or the path of an image file")
     try:
-        return read_regular(Path(image), MAX_FILE_BYTES)
+        return read_regular(Path(path), MAX_FILE_BYTES)
     except (OSError, ValueError) as error:  # A null character or a surrogate in the path raises ValueError.
         reason = error.strerror if isinstance(error, OSError) else None
-        raise UnreadableFile(f"{_shortened(str(image))} cannot be read: {reason or error}") from error
+        raise UnreadableFile(f"{_shortened(path)} cannot be read: {reason or error}") from error
 
 
 def _shortened(path: str) -> str:
