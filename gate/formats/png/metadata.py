@@ -1,8 +1,8 @@
 """Read orientation and HDR transfer of a PNG, from chunks that the decoders never receive.
 
 Orientation has the same sources as in Pillow's `ImageOps.exif_transpose`: eXIf, else a text chunk with a hexadecimal
-EXIF block, as written before eXIf was standardised, else XMP. At most 64 kB of compressed text are inflated, and only
-from the last chunk of each name.
+EXIF block, as written before eXIf was standardised, else XMP. At most 1 MB of text is read, as in Pillow, and only from
+the last chunk of each name.
 """
 
 import zlib
@@ -18,7 +18,7 @@ _XMP = b"XML:com.adobe.xmp"
 _KEYWORDS = (*_RAW_PROFILES, _XMP)
 
 _LONGEST_KEYWORD = 79
-_MAX_TEXT = 2**16
+_MAX_TEXT = 2**20
 
 _HDR_TRANSFERS = {16: "PQ", 18: "HLG"}
 """HDR transfer functions of ITU-T H.273: their stored levels stand for other shades than in sRGB."""

@@ -48,6 +48,8 @@ CHUNKS = {
     "iTXt": [international(EXIF_TEXT, RAW)],
     "compressed iTXt": [international(EXIF_TEXT, RAW, is_compressed=True)],
     "XMP": [international(XMP_TEXT, XMP)],
+    "long XMP": [international(XMP_TEXT, bytes(100_000) + XMP)],
+    "long compressed XMP": [international(XMP_TEXT, bytes(100_000) + XMP, is_compressed=True)],
     "compressed XMP": [international(XMP_TEXT, XMP, is_compressed=True)],
     "an element of XMP": [international(XMP_TEXT, b"<tiff:Orientation>3</tiff:Orientation>")],
     "XMP and an upright eXIf": [(b"eXIf", UPRIGHT), international(XMP_TEXT, XMP)],
