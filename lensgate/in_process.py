@@ -23,7 +23,7 @@ from gate.pixels import area_average, read_pixels
 from gate.scorer import Score
 from gate.types import Device, Pixels
 
-ImageInput = bytes | bytearray | memoryview | str | PathLike[str] | Pixels
+ImageInput = bytes | bytearray | memoryview | str | PathLike[str] | PathLike[bytes] | Pixels
 """The bytes of a PNG, JPEG or WebP file, the path of one, or pixels: RGB, uint8 `[H, H, 3]`."""
 
 MAX_FILE_BYTES = 256 * 2**20
@@ -253,7 +253,7 @@ def _to_pixels(image: ImageInput, size: int) -> Pixels:
     return read_pixels(_to_file(image), size)
 
 
-def _to_file(image: bytes | bytearray | memoryview | str | PathLike[str]) -> bytes | bytearray:
+def _to_file(image: bytes | bytearray | memoryview | str | PathLike[str] | PathLike[bytes]) -> bytes | bytearray:
     """Return the bytes of a file; read it if `image` is its path."""
     if isinstance(image, bytes | bytearray):
         return image
