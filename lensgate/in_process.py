@@ -1,6 +1,7 @@
 """`Gate`: the decision of the served model in this process, without a service."""
 
 import itertools
+import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from gate.pixels import area_average, check_edges, read_pixels
 from gate.scorer import Score
 from gate.types import Device, Pixels
 
-ImageInput = bytes | bytearray | memoryview | str | PathLike[str] | Pixels
+ImageInput = bytes | bytearray | memoryview | str | PathLike[str] | PathLike[bytes] | Pixels
 """The bytes of a PNG, JPEG or WebP file, the path of one, or pixels: RGB, uint8 `[H, H, 3]`."""
 
 MAX_FILE_BYTES = 256 * 2**20
@@ -257,7 +258,7 @@ def _to_pixels(image: ImageInput, size: int) -> Pixels:
     return read_pixels(_to_file(image), size)
 
 
-def _to_file(image: bytes | bytearray | memoryview | str | PathLike[str]) -> bytes | bytearray:
+def _to_file(image: bytes | bytearray | memoryview | str | PathLike[str] | PathLike[bytes]) -> bytes | bytearray:
     """Return the bytes of a file; read it if `image` is its path."""
     if isinstance(image, bytes | bytearray):
         return image
@@ -268,13 +269,14 @@ def _to_file(image: bytes | bytearray | memoryview | str | PathLike[str]) -> byt
             f"an image is the bytes of a file, a path or a NumPy array, not {type(image).__name__}: pass the bytes or "
             "the path of its file"
         )
-    if image == "":
+    path = os.fsdecode(image)  # The entries of a folder whose name was given as bytes have paths of bytes.
+    if not path:
         raise UnreadableFile("the path is empty: pass the bytes or the path of an image file")
     try:
-        return read_regular(Path(image), MAX_FILE_BYTES)
+        return read_regular(Path(path), MAX_FILE_BYTES)
     except (OSError, ValueError) as error:  # A null character or a surrogate in the path raises ValueError.
         reason = error.strerror if isinstance(error, OSError) else None
-        raise UnreadableFile(f"{_shortened(str(image))} cannot be read: {reason or error}") from error
+        raise UnreadableFile(f"{_shortened(path)} cannot be read: {reason or error}") from error
 
 
 def _shortened(path: str) -> str:

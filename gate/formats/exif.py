@@ -28,6 +28,8 @@ def read_orientation(exif: ImageBytes) -> int:
 def find_orientation(exif: ImageBytes) -> int | None:
     """Return the EXIF orientation, 1 to 8; None if the block is damaged or does not contain it.
 
+    A number outside this range is 1: cameras write 0 for an unknown orientation.
+
     Time and memory are linear in the first directory, at most 65,535 entries of 12 bytes. Other directories, values
     outside the entries and maker notes are not read.
     """
@@ -62,4 +64,4 @@ def _read(tiff: bytes) -> int | None:
     if kind is None or not 1 <= entry["count"] <= _VALUE_BYTES // struct.calcsize(kind):
         return None
     (orientation,) = struct.unpack_from(order + kind, entry["value"].tobytes())
-    return int(orientation) if orientation in range(1, 9) else None
+    return int(orientation) if orientation in range(1, 9) else 1

@@ -23,6 +23,7 @@ _Chunk = tuple[bytes, int, int]
 
 _FIRST = 12
 _ANIMATION, _XMP, _EXIF, _ALPHA = 0x02, 0x04, 0x08, 0x10
+_EXTENDED_HEADER = 10
 _FRAME_HEADER = 16
 _LOSSLESS_ALPHA = 1
 """Compression of an ALPH chunk, in the lowest bits of its first byte."""
@@ -51,11 +52,13 @@ def read_webp_header(data: ImageBytes) -> WebpFields:
     """Read size, animation and orientation, as an EXIF block.
 
     Raises:
-        CorruptImage: the first chunk is unknown, or there are too many chunks.
+        CorruptImage: the first chunk is unknown or too short, or there are too many chunks.
         struct.error, IndexError: the header ends early.
     """
     kind = data[12:16]
     if kind == b"VP8X":
+        if int.from_bytes(data[16:20], "little") < _EXTENDED_HEADER:
+            raise CorruptImage("the webp's VP8X chunk is too short for a size")
         flags, width, height = data[20], _uint24(data, 24) + 1, _uint24(data, 27) + 1
         exif = _body(data, b"EXIF") if flags & _EXIF else b""
         xmp = _body(data, b"XMP ") if flags & _XMP else b""
@@ -152,7 +155,7 @@ def _extended(data: ImageBytes, start: int, alpha: bytes) -> bytes:
     if len(alpha) > 8 and alpha[8] & 3 == _LOSSLESS_ALPHA:
         check_groups(memoryview(alpha)[9:], width, height)
     size: bytes = (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
-    return struct.pack("<4sIB3x", b"VP8X", 10, _ALPHA) + size
+    return struct.pack("<4sIB3x", b"VP8X", _EXTENDED_HEADER, _ALPHA) + size
 
 
 def _on_canvas(data: ImageBytes, start: int, frame: DecodedImage) -> DecodedImage:

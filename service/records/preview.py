@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import numpy as np
 import simplejpeg
-from PIL import Image
+from PIL import Image, JpegImagePlugin
 
 from gate import Budget, area_average, read_pixels
 from gate.formats.jpeg.decoder import strip_metadata
@@ -74,14 +74,15 @@ def _is_part(source: Source) -> bool:
 def _shrink(data: bytes, max_pixels: int, budget: Budget | None) -> Pixels:
     header = read_header(data)
     if header.format is ImageFormat.JPEG and not header.needs_conversion:  # Pillow cannot shrink a lossless one.
-        with contextlib.suppress(OSError):  # Nor read arithmetic coding beyond its buffer of 64 kB.
+        with contextlib.suppress(OSError, SyntaxError):  # Nor read arithmetic coding beyond its buffer of 64 kB.
             return _shrink_jpeg(data, header.orientation)
     return read_pixels(data, min(PREVIEW_SIZE, header.width), max_pixels=max_pixels, budget=budget)
 
 
 def _shrink_jpeg(data: bytes, orientation: int) -> Pixels:
     """Downscale mostly in the DCT: three times as fast as the model's preprocessing, and close enough for the eye."""
-    with Image.open(io.BytesIO(strip_metadata(data)), formats=["JPEG"]) as image:
+    # `Image.open` would refuse more than 179 million pixels, whatever the limit of this service.
+    with JpegImagePlugin.JpegImageFile(io.BytesIO(strip_metadata(data))) as image:
         image.draft("RGB", (PREVIEW_SIZE, PREVIEW_SIZE))
         small = image.convert("RGB")
     small.thumbnail((PREVIEW_SIZE, PREVIEW_SIZE), Image.Resampling.BOX)

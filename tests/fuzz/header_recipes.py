@@ -50,7 +50,7 @@ def _with_xmp(draw: Draws, orientation: int | None) -> tuple[bytes, int]:
 
 
 def _exif(draw: Draws) -> tuple[bytes, int | None]:
-    """Return an EXIF block and the orientation that it gives, if any."""
+    """Return an EXIF block and the orientation that it gives, if any; an unknown one is 1."""
     order, mark = draw.pick(((">", b"MM"), ("<", b"II")))
     value, kind = draw.byte() % 10, draw.pick((3, 4, 7))
     others = draw.byte() % 3
@@ -58,7 +58,7 @@ def _exif(draw: Draws) -> tuple[bytes, int | None]:
     packed = struct.pack(f"{order}{'I' if kind == 4 else 'H'}", value).ljust(4, b"\0")
     entries.append(struct.pack(f"{order}HHI", 0x0112, kind, 1) + packed)
     block = mark + struct.pack(f"{order}HIH", 42, 8, len(entries)) + b"".join(entries) + bytes(4)
-    return block, value if 1 <= value <= 8 and kind != 7 else None
+    return block, None if kind == 7 else value if 1 <= value <= 8 else 1
 
 
 def _jpeg(draw: Draws) -> Known:

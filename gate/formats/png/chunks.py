@@ -113,6 +113,7 @@ def parse_png(data: ImageBytes) -> ParsedPng:
     view = memoryview(data)
     stream: list[memoryview] = []
     tables: dict[bytes, bytes] = {}
+    _, _, depth, colour, *_ = _IHDR.unpack_from(data, len(PNG_SIGNATURE) + _HEAD.size)
     chunks = png_chunks(data)
     next(chunks, None)  # IHDR
     for kind, start, end in chunks:
@@ -121,7 +122,7 @@ def parse_png(data: ImageBytes) -> ParsedPng:
         elif stream or kind == b"IEND":
             break
         elif kind in (b"PLTE", b"tRNS"):
-            _add_table(tables, kind, _checked(view, kind, start, end))
+            _add_table(tables, kind, _checked(view, kind, start, end), colour=colour, depth=depth)
         elif not (kind.isalpha() and kind[:1].islower()):
             raise CorruptImage(
                 f"the png has a chunk {kind!r} before its pixels that may not be skipped: encode it again"
@@ -137,10 +138,13 @@ def _checked(view: memoryview, kind: bytes, start: int, end: int) -> memoryview:
     return view[start:end]
 
 
-def _add_table(tables: dict[bytes, bytes], kind: bytes, body: memoryview) -> None:
+def _add_table(tables: dict[bytes, bytes], kind: bytes, body: memoryview, *, colour: int, depth: int) -> None:
+    """Keep a PLTE chunk, and the first tRNS chunk that fits the image: libpng ignores those that do not."""
     if kind == b"PLTE" and kind in tables:
         raise CorruptImage("the png has two palettes")
-    tables.setdefault(kind, bytes(body[:_LONGEST_TABLE]))
+    entries = min(len(tables.get(b"PLTE", b"")) // 3, 1 << depth)
+    if kind == b"PLTE" or _applies(len(body), colour, entries=entries):
+        tables.setdefault(kind, bytes(body[:_LONGEST_TABLE]))
 
 
 def _parsed(data: ImageBytes, tables: dict[bytes, bytes], stream: Sequence[memoryview]) -> ParsedPng:
@@ -150,19 +154,9 @@ def _parsed(data: ImageBytes, tables: dict[bytes, bytes], stream: Sequence[memor
     palette = tables.get(b"PLTE", b"") if colour == PALETTE else b""
     if colour == PALETTE and (len(palette) % 3 or not 3 <= len(palette) <= 3 * 256):
         raise CorruptImage("the png has no palette, or one of a wrong length")
-    transparency = tables.get(b"tRNS", b"")
-    if not _applies(transparency, colour, entries=min(len(palette) // 3, 1 << depth), is_after=_is_after(tables)):
-        transparency = b""
-    return ParsedPng(width, height, depth, colour, interlace == 1, palette, transparency, stream)
+    return ParsedPng(width, height, depth, colour, interlace == 1, palette, tables.get(b"tRNS", b""), stream)
 
 
-def _is_after(tables: dict[bytes, bytes]) -> bool:
-    """Whether tRNS follows PLTE."""
-    return list(tables) == [b"PLTE", b"tRNS"]
-
-
-def _applies(transparency: bytes, colour: int, *, entries: int, is_after: bool) -> bool:
-    """Whether a decoder applies a tRNS chunk; libpng ignores those that do not fit the image."""
-    if colour == PALETTE:
-        return is_after and len(transparency) <= entries
-    return len(transparency) == {GREY: 2, RGB: 6}.get(colour)
+def _applies(length: int, colour: int, *, entries: int) -> bool:
+    """Whether a tRNS chunk of this length fits the image; `entries` of the palette are before it."""
+    return 1 <= length <= entries if colour == PALETTE else length == {GREY: 2, RGB: 6}.get(colour)

@@ -1,8 +1,8 @@
 """Read orientation and HDR transfer of a PNG, from chunks that the decoders never receive.
 
 Orientation has the same sources as in Pillow's `ImageOps.exif_transpose`: eXIf, else a text chunk with a hexadecimal
-EXIF block, as written before eXIf was standardised, else XMP. At most 64 kB of compressed text are inflated, and only
-from the last chunk of each name.
+EXIF block, as written before eXIf was standardised, else XMP. At most 1 MB of text is read, as in Pillow, and only from
+the last chunk of each name.
 """
 
 import zlib
@@ -18,10 +18,14 @@ _XMP = b"XML:com.adobe.xmp"
 _KEYWORDS = (*_RAW_PROFILES, _XMP)
 
 _LONGEST_KEYWORD = 79
-_MAX_TEXT = 2**16
+_MAX_TEXT = 2**20
 
 _HDR_TRANSFERS = {16: "PQ", 18: "HLG"}
 """HDR transfer functions of ITU-T H.273: their stored levels stand for other shades than in sRGB."""
+
+_PQ_PROFILE = b"ITUR_2100_PQ_FULL\x00"
+"""Name of an iCCP profile that announced PQ before cICP was standardised (W3C Note "Using the ITU BT.2100 PQ EOTF with
+the PNG Format"). The profile itself does not."""
 
 
 def read_exif(data: ImageBytes) -> ImageBytes:
@@ -39,13 +43,13 @@ def read_exif(data: ImageBytes) -> ImageBytes:
         name = _name(kind, data, start, end)
         if name and is_sound(view, start, end):
             chunks[name] = view[start - 4 : end]
-    _check_transfer(chunks.get(b"cICP"))
+    _check_transfer(chunks)
     return with_xmp(_exif(chunks), _text(chunks[_XMP]) if _XMP in chunks else b"")
 
 
 def _name(kind: bytes, data: ImageBytes, start: int, end: int) -> bytes:
     """Return the name under which to keep a chunk; empty to ignore it."""
-    if kind in (b"eXIf", b"cICP"):
+    if kind in (b"eXIf", b"cICP") or (kind == b"iCCP" and data.startswith(_PQ_PROFILE, start)):
         return kind
     if kind not in _READERS:
         return b""
@@ -53,10 +57,14 @@ def _name(kind: bytes, data: ImageBytes, start: int, end: int) -> bytes:
     return keyword if keyword in _KEYWORDS else b""
 
 
-def _check_transfer(chunk: memoryview | None) -> None:
-    transfer = chunk[5] if chunk is not None and len(chunk) == 8 else None
-    if transfer in _HDR_TRANSFERS:
-        raise UnsupportedImage(f"the png is HDR (cICP, {_HDR_TRANSFERS[transfer]}): convert it to sRGB")
+def _check_transfer(chunks: dict[bytes, memoryview]) -> None:
+    chunk = chunks.get(b"cICP", b"")
+    if len(chunk) == 8:  # Decoders ignore a profile beside it.
+        source, transfer = "cICP", _HDR_TRANSFERS.get(chunk[5])
+    else:
+        source, transfer = "iCCP", "PQ" if b"iCCP" in chunks else None
+    if transfer is not None:
+        raise UnsupportedImage(f"the png is HDR ({source}, {transfer}): convert it to sRGB")
 
 
 def _exif(chunks: dict[bytes, memoryview]) -> bytes:

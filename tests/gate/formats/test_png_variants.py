@@ -76,6 +76,20 @@ def test_a_transparent_colour_of_16_bits_is_compared_in_full(channel: int) -> No
     assert np.count_nonzero(read_pixels(data, 4).any(axis=2)) == 2
 
 
+@pytest.mark.parametrize(
+    ("colour", "right", "wrong"),
+    [("grey", b"\x00\x07", b"\x07"), ("rgb", bytes([0, 7] * 3), b"\x00\x07"), ("palette", bytes([255, 0]), b"")],
+)
+def test_the_first_transparency_that_fits_is_applied(colour: str, right: bytes, wrong: bytes) -> None:
+    header = header_of(4, 4, colour=colour)
+    stream = stream_of(np.repeat(np.arange(16) % 8, COLOURS[colour][1]).reshape(4, 4, -1))
+    palette, chunk, body = (b"PLTE", PALETTE[:24]), (b"tRNS", right), (b"IDAT", stream)
+    expected = read_pixels(png_file(header, palette, chunk, body), 4)
+    assert not np.array_equal(expected, read_pixels(png_file(header, palette, body), 4))
+    for others in ([(b"tRNS", wrong), palette, chunk], [palette, (b"tRNS", wrong), chunk, (b"tRNS", bytes(6))]):
+        np.testing.assert_array_equal(read_pixels(png_file(header, *others, body), 4), expected)
+
+
 def test_indices_beyond_the_palette_are_black() -> None:
     data = any_png(np.arange(16).reshape(4, 4, 1), colour="palette", depth=4, palette=b"\xff" * 9)
     assert read_pixels(data, 4).sum() == 3 * 3 * 255
@@ -85,6 +99,7 @@ SAMPLES = portrait(16).astype(int)
 HEADER, STREAM = header_of(16, 16), stream_of(SAMPLES, filters=[4])
 BODY, END = (b"IDAT", STREAM), (b"IEND", b"")
 EXPECTED = portrait(16)
+PQ_PROFILE = (b"iCCP", b"ITUR_2100_PQ_FULL\x00\x00" + zlib.compress(bytes(99)))
 
 
 def text(size: int) -> bytes:
@@ -109,6 +124,7 @@ ODDITIES = {
     "a frame control that is cut": png_file(HEADER, (b"fcTL", b"abc"), BODY, (b"fdAT", b""), END),
     "cICP of BT.709": png_file(HEADER, (b"cICP", bytes([1, 1, 0, 1])), BODY, END),
     "cICP of sRGB": png_file(HEADER, (b"cICP", bytes([1, 13, 0, 1])), BODY, END),
+    "cICP of sRGB beside a PQ profile": png_file(HEADER, (b"cICP", bytes([1, 13, 0, 1])), PQ_PROFILE, BODY, END),
     "a gamma of 1": png_file(HEADER, (b"gAMA", struct.pack(">I", 100_000)), BODY, END),
     "a colour profile that is none": png_file(HEADER, (b"iCCP", b"none\x00\x00" + text(10)), BODY, END),
     "a reserved name": png_file(HEADER, (b"abcd", b""), BODY, END),
@@ -278,6 +294,8 @@ def test_apples_variant_and_hdr_are_not_supported() -> None:
     for transfer, name in ((16, "PQ"), (18, "HLG")):
         with pytest.raises(UnsupportedImage, match=f"{name}.*sRGB"):
             read_pixels(png_file(HEADER, (b"cICP", bytes([9, transfer, 0, 1])), BODY, END), 8)
+    with pytest.raises(UnsupportedImage, match=r"iCCP, PQ.*sRGB"):
+        read_pixels(png_file(HEADER, PQ_PROFILE, BODY, END), 8)
 
 
 def test_failures_leak_no_memory() -> None:

@@ -168,6 +168,7 @@ DAMAGE: dict[str, Callable[[], bytes]] = {
     "no picture": lambda: webp(chunks(extended(STILL))[:1]),
     "no frames": lambda: webp(chunks(animation())[:2]),
     "picture of another size": lambda: extended(encode(portrait(64), "WEBP")),
+    "extended header too short": lambda: webp([(b"VP8X", bytes(8)), *chunks(STILL)]),
     "too many chunks": lambda: extended(STILL, *[(b"ABCD", b"")] * 30_000),
 }
 

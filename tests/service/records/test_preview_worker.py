@@ -103,6 +103,12 @@ def test_a_jpeg_that_pillow_cannot_read_has_a_picture(monkeypatch: pytest.Monkey
     assert data[:3] == make_preview(data, max_pixels=10**7)[:3]
 
 
+def test_a_jpeg_larger_than_pillows_own_limit_has_a_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1_000)
+    data = encode(flat(128, 512), "JPEG")
+    assert data[:3] == make_preview(data, max_pixels=10**7)[:3]
+
+
 def test_a_picture_of_pixels_is_theirs() -> None:
     small = Image.open(io.BytesIO(make_preview(flat(200, 512), max_pixels=10**7)))
     assert small.size == (256, 256)
