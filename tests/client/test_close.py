@@ -174,6 +174,13 @@ def test_a_forked_process_does_not_wait_for_the_threads_of_its_parent() -> None:
         assert child.exitcode == 0
 
 
+def test_a_stream_that_outlives_the_main_thread_is_told_why_it_fails() -> None:
+    with Gate(URL) as gate:
+        gate._sender._executor.shutdown()  # As Python does when the main thread ends.
+        with pytest.raises(RuntimeError, match="Python is ending: end streams in other threads"):
+            list(gate.decide_stream([FILE]))
+
+
 def test_asynchronous_close_ends_requests_at_every_step_of_connecting() -> None:
     open_connections: set[object] = set()
 
