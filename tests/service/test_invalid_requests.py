@@ -109,6 +109,15 @@ def test_a_query_that_parsing_would_alter_is_an_error(recorded: Running, query: 
     assert b"percent-encoded UTF-8" in answer
 
 
+def test_a_body_that_is_not_announced_is_told_how_to_be(recorded: Running) -> None:
+    with connected(recorded.url) as connection:
+        connection.sendall(b"POST /v1/decisions HTTP/1.0\r\n\r\n" + WHITE)
+        answer = read_all(connection)
+    assert answer.startswith(b"HTTP/1.1 422 ")
+    assert b"the request announces no body: set Content-Length" in answer
+    assert b"announces" not in recorded.client.post("/v1/decisions", content=b"").content
+
+
 @pytest.mark.parametrize("target", [b"/v1/decisions?id=a#1.png&expected=glasses", b"/v1/decisions#?expected=glasses"])
 def test_a_fragment_that_would_swallow_the_order_is_an_error(recorded: Running, target: bytes) -> None:
     head = b"POST %b HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: %d\r\n\r\n"
