@@ -25,6 +25,7 @@ _OTHERS = {
     b"PK\x03\x04": "a zip archive, make a tar of its files",
     b"7z\xbc\xaf\x27\x1c": "a 7z archive, make a tar of its files",
     b"Rar!": "a RAR archive, make a tar of its files",
+    b"07070": "a cpio archive, make a tar of its files",
     b"\x89PNG\r\n": "a PNG image and no archive of images",
     b"\xff\xd8\xff": "a JPEG image and no archive of images",
     b"version https://git-lfs": "a Git LFS pointer, fetch its file with `git lfs pull`",

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from gate import Label
-from gate.errors import CorruptImage, UnsupportedImage
+from gate.errors import CorruptImage, EmptyImage, UnsupportedImage
 from service.api.request_admission import admit_request
 from service.errors import (
     BodyTooLarge,
@@ -29,6 +29,7 @@ from service.paths import DECISIONS, TRIALS
 from service.runtime import Runtime
 from service.schemas import DecisionAnswer
 
+_FRAMING = {"content-length", "transfer-encoding"}
 _URLENCODED = "application/x-www-form-urlencoded"
 
 _PROBLEMS = describe_problems(
@@ -106,12 +107,14 @@ async def _decide(runtime: Runtime, request: Request, context: RequestContext, *
 
 
 def _name_wrapping(error: InvalidImage, request: Request) -> str | None:
-    """Name the header that may tell why the bytes are not an image, or a damaged one, and the cure."""
+    """Name the header that may tell why the bytes are not an image, a damaged one or none, and the cure."""
     encoding = request.headers.get("content-encoding", "identity")
     if error.code == UnsupportedImage.code and encoding != "identity":
         return f"Content-Encoding {encoding[:40]!r} is not decoded here: send the file without it"
     if error.code == CorruptImage.code and request.headers.get("content-type", "").startswith(_URLENCODED):
         return "curl -d removes line ends: use --data-binary @FILE"
+    if error.code == EmptyImage.code and _FRAMING.isdisjoint(request.headers.keys()):
+        return "the request announces no body: set Content-Length, or Transfer-Encoding: chunked"
     return None
 
 

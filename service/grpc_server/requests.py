@@ -87,11 +87,14 @@ def _read_inputs(
     waiting = list(raw)
     for tensor in inputs:
         parameters = _read_parameters(tensor.parameters)
-        if "binary_data_size" in parameters:
-            raise MalformedRequest("binary_data_size is a parameter of the protocol over HTTP: leave it out")
         if "shared_memory_region" not in parameters:
             parts.append(_take_raw(tensor, waiting) if raw else _pack_contents(tensor, max_images))
-            parameters["binary_data_size"] = len(parts[-1])
+            # KServe's client sends it over gRPC too, where the protocol does not need it.
+            if parameters.setdefault("binary_data_size", len(parts[-1])) != len(parts[-1]):
+                raise MalformedRequest(
+                    f"the input {tensor.name[:64]!r} has {len(parts[-1]):,} bytes, but another "
+                    "binary_data_size: leave that out, it belongs to the protocol over HTTP"
+                )
         described.append(
             {
                 "name": tensor.name,

@@ -221,7 +221,11 @@ class InferenceService:
 async def _refuse(call: Call, error: ServiceError) -> None:
     """End the call with the status of an error; grpc's `abort` raises."""
     _bound_sending()
-    await call.peer.context.abort(code_of(error), detail_of(error), metadata_of(error, call.state.request_id))
+    try:
+        await call.peer.context.abort(code_of(error), detail_of(error), metadata_of(error, call.state.request_id))
+    except grpc.aio.InternalError:
+        # gRPC has ended the call already, such as at a message that it cannot decompress.
+        raise asyncio.CancelledError from None
 
 
 def _bound_sending() -> None:

@@ -14,6 +14,15 @@ HEAD_END = b"\r\n\r\n"
 # Longer numbers are not plausible sizes, and int() refuses those of 4,300 digits and more.
 _LENGTH = re.compile(rb"[ \t]*([0-9]{1,15})[ \t]*")
 _VERSIONS = ("1.1", "1.0")
+_PROXY_HEADER = "it begins with a header of the PROXY protocol, which the load balancer must not send here"
+_OTHER_PROTOCOLS = {
+    b"\x16\x03": "it is TLS, use http:// or set LENSGATE_TLS_CERTIFICATE",
+    b"SM\r\n": "it is HTTP/2, use HTTP/1.1; gRPC has a port of its own (LENSGATE_GRPC_PORT)",
+    b"PROXY ": _PROXY_HEADER,
+    b"\0\r\nQUIT\n": _PROXY_HEADER,
+}
+"""What the parser refuses of other protocols: it accepts the first line of HTTP/2, and line ends before a request."""
+
 _QUOTED = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 
 
@@ -84,12 +93,15 @@ def parameter_names(value: bytes) -> Iterator[str]:
             yield name.decode("latin-1")
 
 
-def refused_by_parser(error: httptools.HttpParserError) -> MalformedRequest:
-    """Return the answer to bytes that the parser refuses."""
+def refused_by_parser(error: httptools.HttpParserError, start: bytes) -> MalformedRequest:
+    """Return the answer to bytes that the parser refuses; `start` begins with the first of them."""
     if isinstance(error, httptools.HttpParserInvalidURLError):
         return _not_utf8()
     # The text of a failed callback names only the callback.
     reason = "" if isinstance(error, httptools.HttpParserCallbackError) else f": {error}"
+    for magic, protocol in _OTHER_PROTOCOLS.items():
+        if start.startswith(magic):
+            reason = f": {protocol}"
     return MalformedRequest(f"the request is not HTTP/1.1{reason}")
 
 

@@ -1,5 +1,6 @@
 """Closing a gate object, and using it in another process."""
 
+import asyncio
 import copy
 import multiprocessing
 import os
@@ -22,12 +23,14 @@ from lensgate_client import (
 from tests.client.faulty_server import ReceivedRequest, faulty_server, respond_correctly
 from tests.client.support import (
     FILE,
+    NO_TLS,
     PIXELS,
     URL,
     Make,
     ScriptedGate,
     problem,
 )
+from tests.support.servers import TIMEOUT
 
 
 def test_closed_gate_object_sends_no_request(script: Make) -> None:
@@ -169,3 +172,40 @@ def test_a_forked_process_does_not_wait_for_the_threads_of_its_parent() -> None:
         child.kill()
         child.join()
         assert child.exitcode == 0
+
+
+def test_a_stream_that_outlives_the_main_thread_is_told_why_it_fails() -> None:
+    with Gate(URL) as gate:
+        gate._sender._executor.shutdown()  # As Python does when the main thread ends.
+        with pytest.raises(RuntimeError, match="Python is ending: end streams in other threads"):
+            list(gate.decide_stream([FILE]))
+
+
+def test_asynchronous_close_ends_requests_at_every_step_of_connecting() -> None:
+    open_connections: set[object] = set()
+
+    async def hold(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        open_connections.add(writer)
+        await reader.read()
+        writer.close()
+        open_connections.remove(writer)
+
+    async def close_after(steps: int, url: str) -> None:
+        async with AsyncGate(url, transport=httpx.AsyncHTTPTransport(verify=NO_TLS)) as gate:
+            calls = [asyncio.create_task(gate.decide(b"image")) for _ in range(4)]
+            for _ in range(steps):
+                await asyncio.sleep(0)
+        async with asyncio.timeout(1):
+            for error in await asyncio.gather(*calls, return_exceptions=True):
+                assert isinstance(error, GateError)
+                assert error.code == "closed"
+
+    async def run() -> None:
+        server = await asyncio.start_server(hold, "127.0.0.1", 0, limit=2**20)
+        async with server, asyncio.timeout(TIMEOUT):
+            for steps in range(30):
+                await close_after(steps, f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+            while open_connections:
+                await asyncio.sleep(0.01)
+
+    asyncio.run(run())

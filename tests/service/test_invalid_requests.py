@@ -109,6 +109,15 @@ def test_a_query_that_parsing_would_alter_is_an_error(recorded: Running, query: 
     assert b"percent-encoded UTF-8" in answer
 
 
+def test_a_body_that_is_not_announced_is_told_how_to_be(recorded: Running) -> None:
+    with connected(recorded.url) as connection:
+        connection.sendall(b"POST /v1/decisions HTTP/1.0\r\n\r\n" + WHITE)
+        answer = read_all(connection)
+    assert answer.startswith(b"HTTP/1.1 422 ")
+    assert b"the request announces no body: set Content-Length" in answer
+    assert b"announces" not in recorded.client.post("/v1/decisions", content=b"").content
+
+
 @pytest.mark.parametrize("target", [b"/v1/decisions?id=a#1.png&expected=glasses", b"/v1/decisions#?expected=glasses"])
 def test_a_fragment_that_would_swallow_the_order_is_an_error(recorded: Running, target: bytes) -> None:
     head = b"POST %b HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: %d\r\n\r\n"
@@ -128,6 +137,10 @@ def test_a_fragment_that_would_swallow_the_order_is_an_error(recorded: Running, 
         (b"CONNECT localhost:443 HTTP/1.1", b"the URL has no path"),
         (b"GET /livez HTTP/1.1\r\nContent-Length: 0\r\nContent-Length: 0", b"Duplicate Content-Length"),
         (b"GET /livez HTTP/1.1\r\nX-A: a\r\n b", b"Unexpected whitespace after header value"),
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n", b"it is HTTP/2, use HTTP/1.1; gRPC has a port of its own"),
+        (b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03", b"it is TLS, use http://"),
+        (b"PROXY TCP4 10.0.0.1 10.0.0.2 51000 8000\r\nGET /livez HTTP/1.1", b"the PROXY protocol"),
+        (b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c" + bytes(12) + b"GET /livez HTTP/1.1", b"the PROXY protocol"),
     ],
 )
 def test_a_malformed_head_is_told_what_is_wrong_with_it(recorded: Running, request_line: bytes, text: bytes) -> None:

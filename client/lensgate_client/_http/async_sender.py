@@ -1,7 +1,8 @@
 """Run calls with an asynchronous httpx client."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from typing import TypeVar
 
 import httpx
@@ -15,6 +16,9 @@ from lensgate_client._protocol.retry_loop import Attempt, AttemptResult, Call
 from lensgate_client.errors import DeadlineExceeded, UnexpectedAnswer
 
 _Result = TypeVar("_Result")
+
+_CLOSE_SECONDS = 1.0
+"""Longest wait for the cleanup of the requests that `close` ends."""
 
 
 class AsyncSender:
@@ -45,6 +49,8 @@ class AsyncSender:
         self._fork_guard = ForkGuard()
         self._loop_guard = LoopGuard()
         self._is_closed = False
+        self._limits: set[asyncio.Timeout] = set()  # Of the requests in flight.
+        self._is_idle = asyncio.Event()
         self._sleep = sleep
 
     async def run(self, call: Call[_Result]) -> _Result:
@@ -69,18 +75,43 @@ class AsyncSender:
         """Refuse new attempts and close the connections; requests in flight fail."""
         self._is_closed = True
         if not self._loop_guard.is_other:
+            await self._end_requests()
             await self._http.aclose()
+
+    async def _end_requests(self) -> None:
+        """End the requests in flight: httpx would let those that are connecting finish, and not close them."""
+        now = asyncio.get_running_loop().time()
+        for limit in self._limits:
+            if not limit.expired():
+                limit.reschedule(now)
+        if self._limits:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_CLOSE_SECONDS):
+                    await self._is_idle.wait()
+
+    @asynccontextmanager
+    async def _limited(self, seconds: float) -> AsyncIterator[None]:
+        async with asyncio.timeout(seconds) as limit:
+            self._limits.add(limit)
+            self._is_idle.clear()
+            try:
+                yield
+            finally:
+                self._limits.remove(limit)
+                if not self._limits:
+                    self._is_idle.set()
 
     async def _send(self, attempt: Attempt) -> AttemptResult:
         if attempt.delay:
             await self._sleep(attempt.delay)
         self._check_open()
         try:
-            async with asyncio.timeout(attempt.seconds):
+            async with self._limited(attempt.seconds):
                 return await self._exchange(attempt)
         except UnexpectedAnswer as error:
             return error
         except TimeoutError:
+            self._check_open()
             return DeadlineExceeded("the gate did not respond in time")
         except httpx.RequestError as error:
             return transport_error(error, self._proxy)

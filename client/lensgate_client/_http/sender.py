@@ -72,14 +72,18 @@ class Sender:
         """Run `work` on a request thread; the future has the error if the sender is closed.
 
         Raises:
-            RuntimeError: this is a forked process.
+            RuntimeError: this is a forked process, or Python is ending.
         """
         self._fork_guard.check()
         try:
             return self._executor.submit(work)
-        except RuntimeError:
+        except RuntimeError as error:
             if not self._attempts.closing.is_set():
-                raise
+                if "cannot schedule" not in str(error):
+                    raise
+                # Python ends executors when the main thread ends, before it waits for other threads.
+                advice = "Python is ending: end streams in other threads before the main thread ends"
+                raise RuntimeError(advice) from error
             # The caller does not raise this at once, because earlier requests may have succeeded.
             future = Future[_Result]()
             future.set_exception(closed_error())

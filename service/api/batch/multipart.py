@@ -32,6 +32,7 @@ _TITLES = {
 
 _MAX_PARAMETERS = 255  # Parsing takes the square of their number; no name of a file has more semicolons.
 _SHOWN_BOUNDARY = 80
+_NESTED = "nested forms are not supported: send each image as a part of its own"
 
 
 class FormParser:
@@ -163,6 +164,8 @@ class FormParser:
             return distinct_path(plain.decode("utf-8", "surrogateescape"))
         if self._lower(_TYPE).startswith((b"image/", b"application/octet-stream")):
             return ""
+        if self._is_nested():
+            raise MalformedRequest(_NESTED)
         field = _text(options.get(b"name", b""))
         raise MalformedRequest(
             f"the part {field[:128]!r} is not a file: put parameters into the query; "
@@ -171,7 +174,7 @@ class FormParser:
 
     def _fault(self) -> MalformedRequest | None:
         """Return the error of a part whose headers exclude an image."""
-        transfer, encoding, kind = (self._lower(name) for name in (_TRANSFER, _ENCODING, _TYPE))
+        transfer, encoding = (self._lower(name) for name in (_TRANSFER, _ENCODING))
         if transfer not in (b"", b"binary", b"8bit", b"7bit"):
             text = f"the Content-Transfer-Encoding {_text(transfer)[:40]!r} is not supported: send raw bytes"
             return MalformedRequest(text)
@@ -180,10 +183,12 @@ class FormParser:
                 f"the Content-Encoding {_text(encoding)[:40]!r} of a part is not supported: send the file uncompressed"
             )
             return MalformedRequest(text)
+        return MalformedRequest(_NESTED) if self._is_nested() else None
+
+    def _is_nested(self) -> bool:
         # Without a boundary it is a wrong type of a file, as KNIME and callers of Python's requests give it.
-        if kind.startswith(b"multipart/") and b"boundary" in kind:
-            return MalformedRequest("nested forms are not supported: send each image as a part of its own")
-        return None
+        kind = self._lower(_TYPE)
+        return kind.startswith(b"multipart/") and b"boundary" in kind
 
     def _lower(self, header: bytes) -> bytes:
         return self._headers.get(header, b"").strip().lower()

@@ -15,6 +15,7 @@ MINIMUM_BYTES = 1024
 _PIECE = 64 * 1024
 _STEP = 256 * 1024
 _WINDOWS = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
+_ALIASES = {"x-gzip": "gzip"}  # RFC 9110, 8.4.1.3.
 
 
 async def decompress(body: bytes | bytearray, encoding: str, permit: Permit) -> bytes | bytearray:
@@ -28,6 +29,7 @@ async def decompress(body: bytes | bytearray, encoding: str, permit: Permit) -> 
         BodyTooLarge, Overloaded: the decompressed bytes exceed a limit.
     """
     encoding = encoding.strip().lower()
+    encoding = _ALIASES.get(encoding, encoding)
     if encoding in ("", "identity"):
         return body
     if encoding not in _WINDOWS:

@@ -150,7 +150,7 @@ class GateProtocol(HttpToolsProtocol):
             self._refuse(error)
         except httptools.HttpParserError as error:
             fault = error.__context__  # Of a callback.
-            self._refuse(fault if isinstance(fault, ServiceError) else refused_by_parser(error))
+            self._refuse(fault if isinstance(fault, ServiceError) else refused_by_parser(error, bytes(data[:16])))
 
     def _feed(self, data: memoryview) -> None:
         while data:

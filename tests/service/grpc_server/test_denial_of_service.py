@@ -3,6 +3,7 @@
 import re
 import resource
 import struct
+import time
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -84,6 +85,18 @@ def test_a_compression_bomb_is_refused_before_it_is_unpacked(served: Running, ca
         assert b"body_too_large" in wait_for_frame(connection, HEADERS)
     assert peak_bytes() - before < 100 * 2**20
     read_answer(caller.ask(REQUEST))
+
+
+def test_a_message_that_cannot_be_unpacked_logs_no_error(served: Running, caplog: pytest.LogCaptureFixture) -> None:
+    message = envelope(b"abc", compressed=True)
+    with connected(address(served)) as connection:
+        for index in range(8):
+            connection.sendall(call(INFER, stream(index), grpc_encoding="gzip"))
+            time.sleep(0.01)  # In one packet with its call, grpc refuses it before the call is answered.
+            connection.sendall(data(message, stream(index)))
+            wait_for_frame(connection, HEADERS)
+    wait_until(lambda: served.inflight == 0)
+    assert [record.message for record in caplog.records if record.levelname == "ERROR"] == []
 
 
 def test_cancelled_calls_release_their_permits(served: Running, caller: Caller) -> None:

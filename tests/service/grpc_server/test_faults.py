@@ -96,7 +96,7 @@ def check(answer: bytes | Refused, status: grpc.StatusCode, code: str, text: str
         (lambda r: setattr(r.parameters["timeout"], "int64_param", -1), "timeout"),
         (lambda r: setattr(r.parameters["timeout"], "double_param", math.nan), "timeout"),
         (lambda r: setattr(r.parameters["sequence_id"], "int64_param", 4), "stateless"),
-        (lambda r: setattr(r.inputs[0].parameters["binary_data_size"], "int64_param", 4), "binary_data_size"),
+        (lambda r: setattr(r.inputs[0].parameters["binary_data_size"], "int64_param", 4), "another binary_data_size"),
         (lambda r: setattr(r.inputs[0].parameters["shared_memory_region"], "string_param", "a"), "shared memory"),
         (lambda r: [r.inputs[0].parameters[str(n)].SetInParent() for n in range(100)], "parameters"),
         (lambda r: r.outputs.add(name="hat"), "unknown output"),
@@ -181,6 +181,12 @@ def test_a_call_without_a_message_is_told_so(caller: Caller, method: str) -> Non
 def test_the_limit_of_a_message_without_images_is_its_own(caller: Caller) -> None:
     answer = caller.ask(bytes(2**16 + 1), method="ModelMetadata")
     check(answer, EXHAUSTED, "body_too_large", "65,537 bytes: 65,536 are allowed")
+
+
+def test_the_binary_data_size_that_kserves_client_sends_is_accepted(caller: Caller) -> None:
+    request = pixels_request()
+    request.inputs[0].parameters["binary_data_size"].int64_param = BYTES
+    assert read_answer(caller.ask(encoded(request))).outputs
 
 
 def test_typed_contents_equal_raw_contents(caller: Caller) -> None:

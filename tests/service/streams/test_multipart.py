@@ -220,6 +220,11 @@ def test_a_field_that_is_no_file_is_refused_after_what_came_before_it() -> None:
         next(events)
 
 
+def test_a_nested_form_without_a_file_name_is_refused_as_one() -> None:
+    with pytest.raises(MalformedRequest, match="nested forms"):
+        one(b'Content-Disposition: form-data; name="files"\r\nContent-Type: multipart/mixed; boundary=B')
+
+
 @pytest.mark.parametrize("cut", [0, 1, 30, 100, len(FORM) - 5])
 def test_a_form_that_ends_too_early_is_malformed(cut: int) -> None:
     with pytest.raises(MalformedRequest, match="the form ends"):

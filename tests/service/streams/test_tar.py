@@ -158,6 +158,7 @@ def negative_size() -> bytes:
         (b"\x00" * 148 + b"x" * 364, "before its first member"),
         (SHARD[:3072] + b"x" * 512, "in or after 'b/c.JPG'"),
         (gzip.compress(SHARD) + bytes(512), "gzip"),
+        (b"070707" + b"0" * 512, "cpio"),
         (negative_size(), "not a number from 0"),
         (damaged_pax(b"x path=a\n"), "damaged"),
         (damaged_pax(b"99 path=a\n"), "damaged"),
