@@ -64,6 +64,7 @@ def test_keyboard_alone_judges_skips_and_undoes(desk: Desk) -> None:
     with open_page(desk.browser, desk.running.url) as page:
         page.goto("/review")
         expect(page.get_by_label("Your name")).to_be_focused()
+        expect(page.locator("aside .skeleton")).to_have_text([""] * 5)
         page.keyboard.type("Anna")
         page.keyboard.press("Enter")
         shown(page, "face-0")

@@ -209,7 +209,7 @@ def test_ask_rejects_an_invalid_label(expected: Any) -> None:
         Ask(b"", expected)
 
 
-@pytest.mark.parametrize("name", ["", "a\n", "a\x7f", "\ud800", "x" * 129])
+@pytest.mark.parametrize("name", ["", " \xa0", "a\n", "a\x7f", "\ud800", "x" * 129])
 def test_ask_rejects_an_invalid_id(name: str) -> None:
     with pytest.raises(ValueError, match="an id must be a str of 1 to 128 characters"):
         Ask(b"", id=name)

@@ -111,8 +111,10 @@ def checked_source(source: object) -> str | None:
 def _checked_name(value: object, what: str) -> str | None:
     if value is None:
         return None
-    if not isinstance(value, str) or not _NAME.fullmatch(value):
-        raise ValueError(f"{what} must be a str of 1 to 128 characters without control characters, not {quoted(value)}")
+    if not isinstance(value, str) or not _NAME.fullmatch(value) or value.isspace():
+        raise ValueError(
+            f"{what} must be a str of 1 to 128 characters, not all blank, without control characters, not {quoted(value)}"
+        )
     return str.__str__(value)
 
 

@@ -30,6 +30,8 @@ _TITLES = {
 }
 """The headers of a part that are read."""
 
+_MAX_HEADERS = 8
+_MAX_HEADER_BYTES = 4_224  # A file name of 4,096 bytes, as in a tar, and the rest of its header.
 _MAX_PARAMETERS = 255  # Parsing takes the square of their number; no name of a file has more semicolons.
 _SHOWN_BOUNDARY = 80
 _NESTED = "nested forms are not supported: send each image as a part of its own"
@@ -65,7 +67,9 @@ class FormParser:
             "on_end": self._on_end,
         }
         try:
-            self._parser = MultipartParser(boundary, callbacks)
+            self._parser = MultipartParser(
+                boundary, callbacks, max_header_count=_MAX_HEADERS, max_header_size=_MAX_HEADER_BYTES
+            )
         except FormParserError as error:
             raise MalformedRequest(str(error)) from error
         self._events: list[UploadEvent] = []
@@ -101,7 +105,8 @@ class FormParser:
     def _describe(self, error: MultipartParseError) -> MalformedRequest:
         if self._has_begun:
             return MalformedRequest(
-                f"the form is malformed {self._place}: {error}; a header of a part is one line that ends in CR LF"
+                f"the form is malformed {self._place}: {error}; a part has at most {_MAX_HEADERS} headers, each a line "
+                f"of at most {_MAX_HEADER_BYTES:,} bytes that ends in CR LF"
             )
         line = f"--{_text(self._boundary[:_SHOWN_BOUNDARY])}"
         return MalformedRequest(

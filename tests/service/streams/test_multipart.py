@@ -194,9 +194,15 @@ def test_data_before_the_first_boundary_is_malformed_and_names_the_boundary(data
         parse([data])
 
 
-def test_a_header_on_two_lines_is_an_error_that_says_so() -> None:
-    with pytest.raises(MalformedRequest, match="a header of a part is one line that ends in CR LF"):
-        one(b'Content-Disposition: form-data; name="f";\r\n filename="a.png"')
+@pytest.mark.parametrize(
+    "rest",
+    [b";\r\n filename=a.png", b"\r\nX-A: 1" * 8, b"; filename=" + b"a" * 4_224],
+    ids=["two lines", "many", "long"],
+)
+def test_headers_beyond_the_limits_are_an_error_that_names_them(rest: bytes) -> None:
+    text = "a part has at most 8 headers, each a line of at most 4,224 bytes that ends in CR LF"
+    with pytest.raises(MalformedRequest, match=text):
+        one(b'Content-Disposition: form-data; name="f"' + rest)
 
 
 def test_memory_is_flat_over_empty_parts() -> None:
