@@ -20,7 +20,7 @@ from gate.types import ImageBytes, Pixels
 
 __all__ = ["DECODING", "MAX_PIXELS", "Pixels", "area_average", "orient", "read_pixels", "read_pixels_at"]
 
-DECODING = "4"
+DECODING = "5"
 """Version of the pixels. Raise it with each change that gives some file other pixels, or pixels in place of an error:
 scores and records that are stored under another version are computed again."""
 
