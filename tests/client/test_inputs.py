@@ -36,7 +36,7 @@ def refused(image: Any) -> BadImage:
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
 @pytest.mark.parametrize("as_bytes", [False, True])
-@pytest.mark.parametrize("begin", ["", "data:image/png;base64,"])
+@pytest.mark.parametrize("begin", ["", "data:image/png;base64,", "\n", ' "data:image/png;base64,'])
 def test_base64_is_rejected_with_a_conversion(kind: str, as_bytes: bool, begin: str) -> None:
     text = begin + base64.b64encode(encode(PIXELS, kind) + bytes(10**6)).decode()
     error = refused(text.encode() if as_bytes else text)

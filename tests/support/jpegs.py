@@ -19,7 +19,6 @@ ADOBE_YCCK = b"Adobe\x00\x64\x00\x00\x00\x00\x02"
 ADOBE_PLAIN = b"Adobe\x00\x64\x00\x00\x00\x00\x00"
 JFIF = b"JFIF\x00\x01\x01\x00\x00\x01\x00\x01\x00\x00"
 
-_QUANTIZER = 4
 _BASIS = np.cos((2 * np.arange(8)[None, :] + 1) * np.arange(8)[:, None] * np.pi / 16) / 2
 _BASIS[0] /= np.sqrt(2)
 _ZIGZAG = sorted(range(64), key=lambda at: (s := sum(divmod(at, 8)), at // 8 if s % 2 else at % 8))
@@ -52,13 +51,14 @@ def sampled_jpeg(
     restart: int = 0,
     extra: Sequence[Segment] = ((0xE0, JFIF),),
     ids: Sequence[int] = (1, 2, 3, 4),
+    quantizer: int = 4,
 ) -> bytes:
     """A baseline JPEG of `planes`, uint8 `[H, W]` each, stored at the sampling factors (horizontal, vertical) of each.
 
-    `restart`: units between restart markers; `extra`: segments in front.
+    `restart`: units between restart markers; `extra`: segments in front; `quantizer`: step of all coefficients.
     """
     height, width = planes[0].shape
-    head = _head(width, height, factors, restart=restart, extra=extra, ids=ids)
+    head = _head(width, height, factors, restart=restart, extra=extra, ids=ids, quantizer=quantizer)
     if len(planes) == 1:
         factors = [(1, 1)]  # With a single component the factors in the header have no effect.
     widest, tallest = max(h for h, _ in factors), max(v for _, v in factors)
@@ -66,7 +66,7 @@ def sampled_jpeg(
     tables = _tables()
     coder = [_Coder(tables, 0 if index == 0 else 1) for index in range(len(planes))]
     blocks = [
-        _blocks(plane, (h, v), (widest, tallest), (rows, columns))
+        _blocks(plane, (h, v), (widest, tallest), (rows, columns), quantizer)
         for plane, (h, v) in zip(planes, factors, strict=True)
     ]
     bits, coded, count = "", b"", 0
@@ -128,7 +128,7 @@ class _Coder:
 
 
 def _blocks(
-    plane: Pixels, factors: tuple[int, int], most: tuple[int, int], units: tuple[int, int]
+    plane: Pixels, factors: tuple[int, int], most: tuple[int, int], units: tuple[int, int], quantizer: int
 ) -> NDArray[np.int64]:
     """Quantized coefficients, `[block rows, block columns, 64]`."""
     (h, v), (rows, columns) = factors, units
@@ -138,12 +138,19 @@ def _blocks(
     full = (rows * v * 8, columns * h * 8)
     padded = np.pad(small, [(0, full[0] - size[1]), (0, full[1] - size[0])], mode="edge").astype(np.float64) - 128
     tiles = padded.reshape(full[0] // 8, 8, full[1] // 8, 8).swapaxes(1, 2)
-    coefficients = np.rint(_BASIS @ tiles @ _BASIS.T / _QUANTIZER).astype(np.int64)
+    coefficients = np.rint(_BASIS @ tiles @ _BASIS.T / quantizer).astype(np.int64)
     return coefficients.reshape(*coefficients.shape[:2], 64)[:, :, _ZIGZAG]
 
 
 def _head(
-    width: int, height: int, factors: Factors, *, restart: int, extra: Sequence[Segment], ids: Sequence[int]
+    width: int,
+    height: int,
+    factors: Factors,
+    *,
+    restart: int,
+    extra: Sequence[Segment],
+    ids: Sequence[int],
+    quantizer: int,
 ) -> list[Segment]:
     count = len(factors)
     frame = struct.pack(">BHHB", 8, height, width, count)
@@ -154,7 +161,7 @@ def _head(
     standard = [part for part in segments(encode(np.zeros((8, 8, 3), np.uint8), "JPEG"))[0] if part[0] == 0xC4]
     return [
         *extra,
-        (0xDB, bytes([0]) + bytes([_QUANTIZER]) * 64),
+        (0xDB, bytes([0]) + bytes([quantizer]) * 64),
         (0xC0, frame),
         *standard,
         *([(0xDD, struct.pack(">H", restart))] if restart else []),

@@ -14,6 +14,8 @@ _BASE64 = re.compile(r"(?:iVBORw0KGgo|/9j/[0-9A-Za-z+/]{4}|UklGR[0-9A-Za-z+/]{4}
 """Beginning of a base64-encoded PNG, JPEG or WebP file."""
 
 _HEAD_CHARACTERS = 64
+_AROUND = " \t\r\n\"'"
+"""Blanks and quotation marks that files of text and JSON put around it."""
 _ALTERNATIVES = "pass the bytes of a PNG, JPEG or WebP file, or its path"
 
 
@@ -40,14 +42,14 @@ def check_bytes(data: bytes) -> bytes:
         BadImage: the bytes are base64, a data URI or a URL.
     """
     head = data[:_HEAD_CHARACTERS]
-    if (head.isascii() and head[:1].isalpha()) or head.startswith(b"/9j/"):
-        _check_text(head.decode(errors="replace"), len(data))
+    if head.isascii():
+        _check_text(head.decode(), len(data))
     return data
 
 
 def _check_text(text: str, length: int | None = None) -> None:
-    head = text[:_HEAD_CHARACTERS]
     length = len(text) if length is None else length
+    head = text[:_HEAD_CHARACTERS].lstrip(_AROUND)
     if head[:5].lower() == "data:":
         raise _unreadable(
             f"{quoted(head)} is a data URI of {length:,} characters, not an image file: pass "

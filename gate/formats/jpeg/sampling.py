@@ -1,7 +1,8 @@
 """Decode JPEGs with sampling factors that TurboJPEG does not support, such as 4:1:0 and 3x1.
 
 Pillow reads them, but discards libjpeg's warnings and fills damage with grey. No available decoder is strict about
-them, so the coded data is checked by decoding it again with known changes, at half the size:
+them, so the coded data is checked by decoding it again with known changes, at half the size and, for changes that do
+not show there, at full size:
 
 - With extra bytes after each interval of coded data the image must stay the same. If an interval is too short, libjpeg
   decodes these bytes instead of the zeros that it would invent.
@@ -33,7 +34,7 @@ _MAX_INTERVALS = 600_000
 """More than 4096 x 4096 pixels have, with each component in a scan of its own and a restart marker after each block."""
 
 _CHECKED_AT = 2
-"""Half the size: a quarter of the memory, and still enough coefficients to show a change."""
+"""Half the size: a quarter of the memory, and enough coefficients to show nearly every change."""
 
 _QUANTIZATION = 0xDB
 
@@ -41,13 +42,12 @@ _TAIL = 8
 """Number of bytes to change at the end of an interval: libjpeg reads up to 8 ahead."""
 
 _FOREIGN = bytes(index * 73 % 251 for index in range(1, 65))
-_MASKS = (0x55, 0xAA, 0xFF, 0xF0, 0x3C, 0x91)
-"""XOR masks for these bytes; later masks are tried if earlier ones do not change the image."""
+_MASKS = (0x55, 0xAA)
+"""XOR masks for these bytes; the second one is tried if the first does not change the image."""
 
 _LARGE = 2**22
-_MASKS_OF_LARGE = _MASKS[:2]
-"""Above so many pixels only two masks are tried: a file can be built that needs all of them in each of five groups of
-intervals, which took four seconds. None of 56,000 intervals of portraits needed a second one."""
+"""Up to so many pixels, intervals without a change are checked again at full size. With fine quantization their last
+bytes hold only high frequencies, which half the size does not show. Larger files would take too long."""
 
 _BAND = 256
 
@@ -153,25 +153,36 @@ def _check_restarts(jpeg: ImageBytes, head: JpegHeader, scan: Scan) -> None:
 
 
 def _check_tails(jpeg: ImageBytes, head: JpegHeader, intervals: Sequence[_Interval], expected: Image.Image) -> None:
+    is_used = np.zeros(len(intervals), bool)
+    _mark_used(is_used, jpeg, head, intervals, expected)
+    if not is_used.all() and head.frame.width * head.frame.height <= _LARGE:
+        _mark_used(is_used, jpeg, head, intervals, _open(jpeg, 1))
+    if not is_used.all():
+        raise CorruptImage("the jpeg has more coded data than pixels: it is damaged")
+
+
+def _mark_used(
+    is_used: NDArray[np.bool_],
+    jpeg: ImageBytes,
+    head: JpegHeader,
+    intervals: Sequence[_Interval],
+    expected: Image.Image,
+) -> None:
+    """Set `is_used` of the intervals in which a change of the last bytes shows, at the scale of `expected`."""
     mcu_width, mcu_height = head.frame.mcu
+    scale = head.frame.width // expected.width
     units = head.frame.units((0, 1))
     length = head.restart_interval or units
     starts = np.arange(0, units, length)
     # Upsampling smears a change into neighbouring units, so neighbours are never changed together.
     stride = _stride(-(-head.frame.width // mcu_width) / length)
-    is_used = np.zeros(len(intervals), bool)
-    masks = _MASKS_OF_LARGE if head.frame.width * head.frame.height > _LARGE else _MASKS
-    for mask, group in product(masks, range(min(stride, len(intervals)))):
+    for mask, group in product(_MASKS, range(min(stride, len(intervals)))):
         if is_used[group::stride].all():
             continue
         altered = _rebuilt(jpeg, intervals[group::stride], partial(_altered, mask))
-        differs = _differences(expected, _open(altered, _CHECKED_AT))
-        changed = np.logical_or.reduceat(
-            _any_in_units(differs, mcu_width // _CHECKED_AT, mcu_height // _CHECKED_AT), starts
-        )
+        differs = _differences(expected, _open(altered, scale))
+        changed = np.logical_or.reduceat(_any_in_units(differs, mcu_width // scale, mcu_height // scale), starts)
         is_used[group::stride] |= changed[group::stride]
-    if not is_used.all():
-        raise CorruptImage("the jpeg has more coded data than pixels: it is damaged")
 
 
 def _stride(intervals_a_row: float) -> int:

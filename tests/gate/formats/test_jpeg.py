@@ -80,6 +80,11 @@ def test_any_sampling_factors_are_read(factors: Factors, restart: int) -> None:
     assert_read_as_by_pillow(sampled_jpeg(PLANES, factors, restart=restart))
 
 
+def test_a_portrait_of_the_finest_quantization_is_no_damage() -> None:
+    """The last bytes of an interval then hold high frequencies alone."""
+    assert_read_as_by_pillow(sampled_jpeg(planes_of(portrait(96)), ((3, 1), (1, 1), (1, 1)), restart=1, quantizer=1))
+
+
 @pytest.mark.parametrize("factors", [((1, 1),) * 4, ((2, 2), (1, 1), (1, 1), (2, 2)), ((2, 1), (1, 1), (1, 1), (1, 1))])
 @pytest.mark.parametrize("extra", [(), ((0xEE, ADOBE_PLAIN),), ((0xEE, ADOBE_YCCK),)], ids=["bare", "CMYK", "YCCK"])
 def test_four_components_are_read(factors: Factors, extra: tuple[Segment, ...]) -> None:
