@@ -22,11 +22,10 @@ TARS, IMAGES = 24, 40
 LIMIT = 600.0
 
 
-@pytest.fixture
-def source(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Tars of images that take their time to be decoded."""
-    folder = tmp_path / "source"
-    folder.mkdir()
+    folder = tmp_path_factory.mktemp("source")
     data = encode(portrait(512))
     for tar in range(TARS):
         # Bytes after the end of a PNG change only its hash.
