@@ -38,12 +38,13 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def running(source: Path | str, out: Path, keep: Path, models: Path) -> Iterator["subprocess.Popen[str]"]:
     flags = ["--keep", str(keep), "--models", str(models), "--json"]
     command = [sys.executable, "-m", "lensgate", "bulk", str(source), str(out), *flags]
-    # A shell starts background jobs with SIGINT ignored, which child processes of these tests inherit.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    # A shell starts background jobs with SIGINT ignored, and nohup all with SIGHUP; child processes inherit both.
+    before = [(number, signal.signal(number, signal.SIG_DFL)) for number in (signal.SIGINT, signal.SIGHUP)]
     try:
         started = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before:
+            signal.signal(number, handler)
     with started as process:
         try:
             yield process
