@@ -8,6 +8,8 @@ BIN := .venv/bin
 # Variables for other projects must not add modules to those of the locks, nor lead pip to another place or release.
 unexport PYTHONHOME PYTHONPATH
 unexport PIP_CONSTRAINT PIP_NO_BUILD_ISOLATION PIP_PREFIX PIP_PYTHON PIP_REQUIRE_HASHES PIP_ROOT PIP_TARGET
+# Containers set it. Every process would compile all that it imports: 4 s of processor time for Keras and TensorFlow.
+unexport PYTHONDONTWRITEBYTECODE
 export PIP_USER := 0
 # Compiling every module took a third of the installation; Python compiles those that it imports.
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input install --quiet --no-compile

@@ -19,6 +19,7 @@ FOREIGN = {
     "PIP_PREFIX": "/opt/cluster",
     "PIP_REQUIRE_HASHES": "1",
     "PIP_TARGET": "/opt/cluster",
+    "PYTHONDONTWRITEBYTECODE": "1",  # As images of Python applications set it.
     "PYTHONHOME": "/opt/cluster",
     "PYTHONPATH": "/opt/ros/lib/python3.10/site-packages",
 }

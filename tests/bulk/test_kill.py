@@ -22,11 +22,10 @@ TARS, IMAGES = 24, 40
 LIMIT = 600.0
 
 
-@pytest.fixture
-def source(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Tars of images that take their time to be decoded."""
-    folder = tmp_path / "source"
-    folder.mkdir()
+    folder = tmp_path_factory.mktemp("source")
     data = encode(portrait(512))
     for tar in range(TARS):
         # Bytes after the end of a PNG change only its hash.
@@ -39,12 +38,13 @@ def source(tmp_path: Path) -> Path:
 def running(source: Path | str, out: Path, keep: Path, models: Path) -> Iterator["subprocess.Popen[str]"]:
     flags = ["--keep", str(keep), "--models", str(models), "--json"]
     command = [sys.executable, "-m", "lensgate", "bulk", str(source), str(out), *flags]
-    # A shell starts background jobs with SIGINT ignored, which child processes of these tests inherit.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    # A shell starts background jobs with SIGINT ignored, and nohup all with SIGHUP; child processes inherit both.
+    before = [(number, signal.signal(number, signal.SIG_DFL)) for number in (signal.SIGINT, signal.SIGHUP)]
     try:
         started = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before:
+            signal.signal(number, handler)
     with started as process:
         try:
             yield process

@@ -4,6 +4,7 @@ import errno
 import json
 import math
 import re
+import shutil
 from pathlib import Path
 
 import keras
@@ -29,6 +30,7 @@ from training.model.train import (
 )
 
 PRESET = Preset(size=32, filters=(4, 8), epochs=3, augment=0.5)
+ONE_EPOCH = PRESET.changed(epochs=1)
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +39,19 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("records")
     write_records([read_dataset(folder)], out, sizes=[32], seed=0)
     return out
+
+
+@pytest.fixture(scope="module")
+def finished(records: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A fit of `ONE_EPOCH` with seed 1, which takes a second; tests change a copy of it."""
+    out = tmp_path_factory.mktemp("finished")
+    fit_network(records, out, preset=ONE_EPOCH, seed=1)
+    return out
+
+
+@pytest.fixture
+def run(finished: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(finished, tmp_path / "run")
 
 
 def parts(records: Path) -> tuple[Records, Records]:
@@ -70,42 +85,38 @@ def test_a_run_that_was_stopped_ends_as_if_it_had_not_been(
 
 
 def test_checkpoint_of_another_run_or_truncated_is_ignored(records: Path, tmp_path: Path) -> None:
-    state, preset = tmp_path / STATE_FILE, PRESET.changed(epochs=1)
-    train_network(*parts(records), preset=preset, seed=1, state=state)
-    assert_same(
-        train_network(*parts(records), preset=preset, seed=2, state=state),
-        train_network(*parts(records), preset=preset, seed=2),
-    )
+    state = tmp_path / STATE_FILE
     train, validation = parts(records)
+    train_network(train, validation, preset=ONE_EPOCH, seed=1, state=state)
+    whole = train_network(train, validation, preset=ONE_EPOCH, seed=2)
+    assert_same(train_network(train, validation, preset=ONE_EPOCH, seed=2, state=state), whole)
     other = validation.relabelled(1 - validation.labels)
-    seen = train_network(train, other, preset=preset, seed=2, state=state).history["val_accuracy"]
-    assert seen == [1 - one for one in train_network(train, validation, preset=preset, seed=2).history["val_accuracy"]]
+    seen = train_network(train, other, preset=ONE_EPOCH, seed=2, state=state).history["val_accuracy"]
+    assert seen == [1 - one for one in whole.history["val_accuracy"]]
     state.write_bytes(state.read_bytes()[:1000])
-    assert len(train_network(*parts(records), preset=preset, seed=2, state=state).history["loss"]) == 1
+    assert len(train_network(train, validation, preset=ONE_EPOCH, seed=2, state=state).history["loss"]) == 1
 
 
 def test_a_finished_fit_is_not_repeated_and_another_replaces_it(
-    records: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    records: Path, run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    preset = PRESET.changed(epochs=1)
-    fit_network(records, tmp_path, preset=preset, seed=1)
-    assert not (tmp_path / STATE_FILE).exists()
-    assert read_history(tmp_path).keys() == {"accuracy", "loss", "val_accuracy", "val_loss"}
+    assert not (run / STATE_FILE).exists()
+    assert read_history(run).keys() == {"accuracy", "loss", "val_accuracy", "val_loss"}
     with monkeypatch.context() as patch:
         patch.delattr("training.model.train.train_network")
-        assert fit_network(records, tmp_path, preset=preset, seed=1).run.seed == 1
-    assert fit_network(records, tmp_path, preset=preset, seed=2).run.seed == 2
-    assert load_fitted(tmp_path).run.seed == 2
+        assert fit_network(records, run, preset=ONE_EPOCH, seed=1).run.seed == 1
+    assert fit_network(records, run, preset=ONE_EPOCH, seed=2).run.seed == 2
+    assert load_fitted(run).run.seed == 2
 
 
 @pytest.mark.parametrize("patience", [0, 2])
-def test_nan_loss_is_an_error_and_keeps_the_earlier_run(records: Path, tmp_path: Path, patience: int) -> None:
-    before = fit_network(records, tmp_path, preset=PRESET.changed(epochs=1), seed=1).run
+def test_nan_loss_is_an_error_and_keeps_the_earlier_run(records: Path, run: Path, patience: int) -> None:
+    before = load_fitted(run).run
     wild = PRESET.changed(learning_rate=1e30, patience=patience)
     for _ in range(2):  # The second time from the checkpoint.
         with pytest.raises(DivergedError, match="NaN in epoch 1: use a smaller learning_rate"):
-            fit_network(records, tmp_path, preset=wild, seed=1)
-    assert load_fitted(tmp_path).run == before
+            fit_network(records, run, preset=wild, seed=1)
+    assert load_fitted(run).run == before
 
 
 def test_nan_loss_keeps_the_best_earlier_epoch() -> None:
@@ -122,31 +133,28 @@ def test_nan_loss_keeps_the_best_earlier_epoch() -> None:
 
 
 @pytest.mark.parametrize("broken", [NETWORK_FILE, RUN_FILE, HISTORY_FILE])
-def test_a_fit_whose_files_are_damaged_is_named_and_repeated(records: Path, tmp_path: Path, broken: str) -> None:
-    preset = PRESET.changed(epochs=1)
-    whole = fit_network(records, tmp_path, preset=preset, seed=1)
+def test_a_fit_whose_files_are_damaged_is_named_and_repeated(records: Path, run: Path, broken: str) -> None:
+    whole = load_fitted(run)
     if broken == HISTORY_FILE:
-        (tmp_path / broken).unlink()
+        (run / broken).unlink()
     else:
-        (tmp_path / broken).write_bytes((tmp_path / broken).read_bytes()[:100])
+        (run / broken).write_bytes((run / broken).read_bytes()[:100])
         with pytest.raises(RecordsError, match="run `lensgate train fit`"):
-            load_fitted(tmp_path)
-    again = fit_network(records, tmp_path, preset=preset, seed=1)
+            load_fitted(run)
+    again = fit_network(records, run, preset=ONE_EPOCH, seed=1)
     for first, second in zip(whole.network.get_weights(), again.network.get_weights(), strict=True):
         np.testing.assert_array_equal(first, second)
-    assert load_fitted(tmp_path).run == again.run
+    assert load_fitted(run).run == again.run
 
 
 @pytest.mark.parametrize("text", ["", "epoch,loss\n", "epoch;loss\n1;0.5\n", "epoch,loss\n1\n"])
-def test_a_history_that_was_edited_is_named_and_written_anew(records: Path, tmp_path: Path, text: str) -> None:
-    preset = PRESET.changed(epochs=1)
-    fit_network(records, tmp_path, preset=preset, seed=1)
-    whole = (tmp_path / HISTORY_FILE).read_text()
-    (tmp_path / HISTORY_FILE).write_text(text)
+def test_a_history_that_was_edited_is_named_and_written_anew(records: Path, run: Path, text: str) -> None:
+    whole = (run / HISTORY_FILE).read_text()
+    (run / HISTORY_FILE).write_text(text)
     with pytest.raises(RecordsError, match=r"history\.csv cannot be read: run `lensgate train fit` again"):
-        read_history(tmp_path)
-    fit_network(records, tmp_path, preset=preset, seed=1)
-    assert (tmp_path / HISTORY_FILE).read_text() == whole
+        read_history(run)
+    fit_network(records, run, preset=ONE_EPOCH, seed=1)
+    assert (run / HISTORY_FILE).read_text() == whole
 
 
 @pytest.mark.parametrize(
@@ -154,13 +162,12 @@ def test_a_history_that_was_edited_is_named_and_written_anew(records: Path, tmp_
     [{"colour": 1}, {"filters": "four"}, {"size": 64}, {"size": "small"}],
     ids=["unknown", "no number", "another size", "no size"],
 )
-def test_settings_of_a_run_that_were_edited_are_named(records: Path, tmp_path: Path, change: dict[str, object]) -> None:
-    fit_network(records, tmp_path, preset=PRESET.changed(epochs=1), seed=1)
-    run = json.loads((tmp_path / RUN_FILE).read_text())
-    run["settings"] |= change
-    (tmp_path / RUN_FILE).write_text(json.dumps(run))
+def test_settings_of_a_run_that_were_edited_are_named(run: Path, change: dict[str, object]) -> None:
+    written = json.loads((run / RUN_FILE).read_text())
+    written["settings"] |= change
+    (run / RUN_FILE).write_text(json.dumps(written))
     with pytest.raises(RecordsError, match=r"run\.json .*: run `lensgate train fit` again"):
-        load_fitted(tmp_path)
+        load_fitted(run)
 
 
 @pytest.mark.parametrize("left", [b"", b"PK\x03\x04"])
@@ -216,9 +223,9 @@ def test_every_variant_of_the_network_learns(records: Path, change: dict[str, ob
 
 
 def test_full_disk_keeps_the_earlier_run_and_the_retry_does_not_train(
-    records: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    records: Path, run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = fit_network(records, tmp_path, preset=PRESET.changed(epochs=1), seed=1).run
+    before = load_fitted(run).run
 
     def fail(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -226,8 +233,8 @@ def test_full_disk_keeps_the_earlier_run_and_the_retry_does_not_train(
     with monkeypatch.context() as patch:
         patch.setattr(keras.Model, "save", fail)
         with pytest.raises(OSError, match="No space left"):
-            fit_network(records, tmp_path, preset=PRESET.changed(epochs=1), seed=2)
-    assert load_fitted(tmp_path).run == before
+            fit_network(records, run, preset=ONE_EPOCH, seed=2)
+    assert load_fitted(run).run == before
     with monkeypatch.context() as patch:
         patch.setattr(keras.Model, "fit", lambda *_, **__: pytest.fail("trained"))
-        assert fit_network(records, tmp_path, preset=PRESET.changed(epochs=1), seed=2).run.seed == 2
+        assert fit_network(records, run, preset=ONE_EPOCH, seed=2).run.seed == 2

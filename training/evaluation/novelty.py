@@ -166,5 +166,6 @@ def _head(good: NDArray[np.float32]) -> keras.Model:
 
 
 def _read(reader: keras.Model, images: Pixels) -> NDArray[np.float32]:
-    output: NDArray[np.float32] = reader.predict(images.astype(np.float32), batch_size=256, verbose=0)
-    return output
+    # `predict` would build a data set for each of a dozen kinds of outliers, and hold all images as floats.
+    parts = [images[start : start + BATCH] for start in range(0, len(images), BATCH)]
+    return np.concatenate([reader.predict_on_batch(part.astype(np.float32)) for part in parts])
