@@ -113,7 +113,8 @@ def _checked_name(value: object, what: str) -> str | None:
         return None
     if not isinstance(value, str) or not _NAME.fullmatch(value) or value.isspace():
         raise ValueError(
-            f"{what} must be a str of 1 to 128 characters, not all blank, without control characters, not {quoted(value)}"
+            f"{what} must be a str of 1 to 128 characters, not all blank, without control characters, not "
+            f"{quoted(value)}"
         )
     return str.__str__(value)
 
