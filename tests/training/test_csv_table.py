@@ -153,11 +153,12 @@ def test_a_folder_in_place_of_a_table_is_named(folder: Path, name: str) -> None:
         read_dataset(folder)
 
 
-def test_images_of_other_formats_are_named(folder: Path) -> None:
+@pytest.mark.parametrize("ending", [".BMP", ".heif", ".jxl"])
+def test_images_of_other_formats_are_named(folder: Path, ending: str) -> None:
     images = folder / "faces-spring-2020/faces-spring-2020"
-    (images / "face-1.png").rename(images / "face-1.BMP")
+    (images / "face-1.png").rename(images / f"face-1{ending}")
     assert read_dataset(folder).problems == (
-        "face-1.BMP is ignored: images are PNG, JPEG or WebP files",
+        f"face-1{ending} is ignored: images are PNG, JPEG or WebP files",
         "train.csv line 2: face-1 has no image",
     )
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from common.terminal import printable
+from common.webdataset import OTHER_ENDINGS
 from gate import Label
 from gate.files import read_regular
 from gate.header import IMAGE_ENDINGS
@@ -37,8 +38,6 @@ MIN_IMAGES = 256
 
 MAX_BYTES = 64 * 2**20
 """Of an image file, as in `lensgate bulk`: several files are read at a time."""
-
-_OTHER_ENDINGS = (".avif", ".bmp", ".gif", ".heic", ".tif", ".tiff")
 
 _LAYOUT = (
     f"; an image with the id 1 is face-1.png (or .jpg, .webp) in {', '.join(IMAGE_FOLDERS[:-1])} or beside train.csv"
@@ -178,7 +177,7 @@ def find_images(folder: Path, problems: list[str]) -> dict[str, Path]:
         # Sorted, so that every machine chooses the same one of two files with equal stems.
         for path in sorted((folder / candidate).glob("face-*")):
             ending = path.suffix.lower()
-            if ending in _OTHER_ENDINGS:
+            if ending in OTHER_ENDINGS:
                 problems.append(f"{path.name} is ignored: images are PNG, JPEG or WebP files")
             if ending not in IMAGE_ENDINGS:
                 continue
