@@ -150,12 +150,13 @@ def test_links_to_the_same_images_wait_for_the_filters(desk: Desk) -> None:
 
 
 def test_a_probability_near_an_edge_is_shown_on_its_side_of_the_band(desk: Desk) -> None:
-    band = {"band_low": 0.0499, "band_high": 0.99999467}
-    kept = {"decision": "accept", "reason": "confident"} | band
+    band: dict[str, Any] = {"band_low": 0.0499, "band_high": 0.99999467}
+    kept: dict[str, Any] = {"decision": "accept", "reason": "confident"} | band
     fill(desk.store, [decision(id="inside", probability=0.99956286, source="edge", **band)], jpeg=None)
     fill(desk.store, [decision(id="above", probability=0.99999857, source="edge", **kept)], jpeg=None)
+    fill(desk.store, [decision(id="rounded", probability=0.9999995, source="edge", **kept)], jpeg=None)
     fill(desk.store, [decision(id="below", probability=0.04988, label="no_glasses", source="edge", **kept)], jpeg=None)
-    shown = {"inside": "0.9996", "above": "0.999999", "below": "0.04988"}
+    shown = {"inside": "0.9996", "above": "0.999999", "rounded": ">\u202f0.999999", "below": "0.04988"}
     with open_page(desk.browser, desk.running.url) as page:
         visit(page, "/decisions?source=edge")
         for name, text in shown.items():

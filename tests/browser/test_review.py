@@ -27,9 +27,7 @@ def test_every_button_does_what_it_says(desk: Desk, width: int, scheme: Scheme) 
     with desk.sit_down(width=width, scheme=scheme) as page:
         shown(page, "face-0")
         expect(page.get_by_role("img", name="Portrait for review")).to_be_visible()
-        expect(
-            page.get_by_role("img", name="probability of glasses 0.510; discarded from 0.4 to 0.6")
-        ).to_be_visible()
+        expect(page.get_by_role("img", name="probability of glasses 0.510; discarded from 0.4 to 0.6")).to_be_visible()
         lefts = {page.locator(part).evaluate("e => e.getBoundingClientRect().x") for part in (".scale", ".fact-list")}
         assert len(lefts) == 1  # One below the other.
         check_accessibility(page)

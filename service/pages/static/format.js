@@ -49,10 +49,12 @@ export function probability(value, { low, high }) {
   const distance = Math.min(Math.abs(value - low), Math.abs(value - high));
   const isExact = Number(value.toFixed(3)) === value;
   const digits = isExact ? 3 : Math.min(8, Math.max(3, Math.ceil(-Math.log10(distance))));
+  const text = value.toFixed(digits);
   const least = 10 ** -digits;
-  if (value > 0 && value < least / 2) return `<${NARROW}${least.toFixed(digits)}`;
-  if (value < 1 && value > 1 - least / 2) return `>${NARROW}${(1 - least).toFixed(digits)}`;
-  return value.toFixed(digits);
+  // The text is compared, not the value: 0.9999995 is no more than 1 - 5e-7, and is rounded to 1.000000.
+  if (value > 0 && Number(text) === 0) return `<${NARROW}${least.toFixed(digits)}`;
+  if (value < 1 && Number(text) === 1) return `>${NARROW}${(1 - least).toFixed(digits)}`;
+  return text;
 }
 
 /**
