@@ -46,7 +46,9 @@ def edges(band: Band | CardBand) -> str:
 def probability(value: float, band: Band, *, decimals: int = 3) -> str:
     """Format a probability, with more digits near an edge of the band, so that the text lies on the same side of it."""
     distance = min(abs(value - band.low), abs(value - band.high))
-    digits = min(8, max(decimals, math.ceil(-math.log10(distance)))) if distance else 8
+    needed = math.ceil(-math.log10(distance)) if distance else 8
+    is_exact = round(value, decimals) == value
+    digits = decimals if is_exact else min(8, max(decimals, needed))
     shown, least = f"{value:.{digits}f}", 10.0**-digits
     if value > 0 and float(shown) == 0:
         return f"< {least:.{digits}f}"
