@@ -73,6 +73,18 @@ class Store:
             raise RecordsUnavailable(f"the record store is unavailable: {self._brief(error)}") from error
 
     @contextmanager
+    def begin_writing(self) -> Iterator[Connection]:
+        """Open a transaction that begins with a write; one of SQLite waits here for its turn.
+
+        Raises:
+            RecordsUnavailable: the database is unreachable, unreadable or not writable.
+        """
+        with self.begin() as connection:
+            if self.is_sqlite:
+                sqlite.begin_immediate(connection)
+            yield connection
+
+    @contextmanager
     def begin_exclusive(self) -> Iterator[Connection]:
         """Open an exclusive transaction, for the review and for deletions.
 
@@ -115,8 +127,7 @@ class Store:
 
     def _exclude_others(self, connection: Connection) -> None:
         if self.is_sqlite:
-            # Python starts a transaction at the first INSERT, so not for CREATE TABLE.
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            sqlite.begin_immediate(connection)
         else:
             connection.execute(select(func.pg_advisory_xact_lock(_LOCK_KEY)))
 

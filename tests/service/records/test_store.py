@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from sqlalchemy import make_url, select, text
+from sqlalchemy import event, make_url, select, text
 from sqlalchemy.exc import OperationalError
 
 from service.errors import NotFound, RecordsUnavailable, SettingsError
@@ -85,6 +85,29 @@ def test_readers_go_on_while_another_program_holds_the_write_lock(
         assert names(store) == ["before"]
     put(store, [entry("after")])
     assert names(store) == ["after", "before"]
+    store.close()
+
+
+def test_writer_tries_often_for_a_lock_that_another_leaves_for_a_moment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "BUSY_SECONDS", 2)
+    path = tmp_path / "records.db"
+    store = Store(f"sqlite:///{path}")
+    put(store, [entry("before")])
+    attempts = 0
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+
+        @event.listens_for(store.engine, "before_cursor_execute")
+        def leave(*arguments: object) -> None:
+            nonlocal attempts
+            attempts += arguments[2] == "BEGIN IMMEDIATE"
+            if attempts == 20 and other.in_transaction:
+                other.execute("COMMIT")
+
+        put(store, [entry("beside")])
+        assert names(store) == ["beside", "before"]
     store.close()
 
 
