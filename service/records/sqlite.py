@@ -4,6 +4,7 @@ import contextlib
 import os
 import sqlite3
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,18 @@ _INSERTED_ROWS = 20
 """Rows of one INSERT. A connection keeps 128 statements, and each number of rows is a statement with values of its own:
 with SQLAlchemy's 1,000 they grew to 70 MB, and a row took a tenth longer."""
 
+LOG_BYTES = 16 * 2**20
+"""The size to which FILE-wal returns."""
+
+_CHECKPOINT_MILLISECONDS = 1_000
+
 _PRAGMAS = (
     # Readers and the writer do not block each other; commits survive a crash of the process, not a power failure.
     "journal_mode=WAL",
     "synchronous=NORMAL",
     "foreign_keys=ON",
     # A long reader, such as a backup, lets FILE-wal grow; by default it keeps that size.
-    f"journal_size_limit={16 * 2**20}",
+    f"journal_size_limit={LOG_BYTES}",
 )
 
 _REMEDIES = {
@@ -99,9 +105,7 @@ def begin_immediate(connection: Connection) -> None:
     transactions, would keep it from all others. Here the pauses stay below 10 ms.
     """
     deadline = time.monotonic() + BUSY_SECONDS
-    driver: Any = connection.connection.driver_connection
-    driver.execute(f"PRAGMA busy_timeout={_ATTEMPT_MILLISECONDS}").close()
-    try:
+    with _waiting(connection, _ATTEMPT_MILLISECONDS):
         while True:
             try:
                 # Python starts a transaction at the first INSERT, so not for CREATE TABLE.
@@ -111,6 +115,27 @@ def begin_immediate(connection: Connection) -> None:
                     raise
             else:
                 return
+
+
+def shorten_log(connection: Connection) -> None:
+    """Empty FILE-wal if it has grown. Writers wait meanwhile, so not for long.
+
+    SQLite begins it anew by itself at a moment without readers; readers that overlap leave none, and it would grow for
+    as long as they go on.
+    """
+    log = Path(f"{connection.engine.url.database}-wal")
+    if log.exists() and log.stat().st_size > LOG_BYTES:
+        with _waiting(connection, _CHECKPOINT_MILLISECONDS):
+            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").close()
+
+
+@contextlib.contextmanager
+def _waiting(connection: Connection, milliseconds: int) -> Iterator[None]:
+    """Let each statement wait this long for a lock while the block runs."""
+    driver: Any = connection.connection.driver_connection
+    driver.execute(f"PRAGMA busy_timeout={milliseconds}").close()
+    try:
+        yield
     finally:
         driver.execute(f"PRAGMA busy_timeout={round(BUSY_SECONDS * 1000)}").close()
 
