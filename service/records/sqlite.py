@@ -123,7 +123,7 @@ def shorten_log(connection: Connection) -> None:
     SQLite begins it anew by itself at a moment without readers; readers that overlap leave none, and it would grow for
     as long as they go on.
     """
-    log = Path(f"{connection.engine.url.database}-wal")
+    log = Path(f"{os.path.realpath(str(connection.engine.url.database))}-wal")  # SQLite follows links.
     if log.exists() and log.stat().st_size > LOG_BYTES:
         with _waiting(connection, _CHECKPOINT_MILLISECONDS):
             connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").close()
