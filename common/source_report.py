@@ -8,7 +8,8 @@ report.
 
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping
+from heapq import nsmallest
 from typing import NamedTuple
 
 from pydantic import BaseModel, Field
@@ -155,23 +156,26 @@ def _count_images(counts: Mapping[Cell, int]) -> Counter[str | None]:
 
 
 def _largest(images: Mapping[str | None, int], limit: int) -> list[str | None]:
-    return sorted(images, key=lambda source: (-images[source], source or ""))[:limit]
+    return nsmallest(limit, images, key=lambda source: (-images[source], source or ""))
 
 
 class _Margins:
-    """Counts by source, expected label and reason, with their sums over sources."""
+    """Counts by expected label and reason, of all sources together and of each compared one."""
 
-    def __init__(self, counts: Mapping[Cell, int]) -> None:
+    def __init__(self, counts: Mapping[Cell, int], sources: Container[str | None]) -> None:
         self._images: Counter[tuple[str | None, Label | None]] = Counter()
         self._events: Counter[tuple[str | None, Label | None, Reason | None]] = Counter()
         self._totals: Counter[Label | None] = Counter()
         self._hits: Counter[tuple[Label | None, Reason | None]] = Counter()
         for (source, expected, _, reason), count in counts.items():
-            self._images[source, expected] += count
+            tests = (reason, None) if reason in DISCARDED else ()
             self._totals[expected] += count
-            for tested in (reason, None) if reason in DISCARDED else ():
-                self._events[source, expected, tested] += count
+            for tested in tests:
                 self._hits[expected, tested] += count
+            if source in sources:
+                self._images[source, expected] += count
+                for tested in tests:
+                    self._events[source, expected, tested] += count
 
     def test(self, source: str | None) -> Iterator[Difference]:
         """Yield all comparisons of one source with the others; their p-values are not corrected yet."""
@@ -195,10 +199,10 @@ class _Margins:
 
 
 def _compare(
-    counts: Mapping[Cell, int], sources: Iterable[str | None]
+    counts: Mapping[Cell, int], sources: Collection[str | None]
 ) -> tuple[dict[str | None, list[Difference]], int]:
     """Return the significant differences of each source that was compared, and the number of tests."""
-    margins = _Margins(counts)
+    margins = _Margins(counts, frozenset(sources))
     tests = [(source, test) for source in sources for test in margins.test(source)]
     compared: dict[str | None, list[Difference]] = {source: [] for source, _ in tests}
     adjusted = holm([test.p_value for _, test in tests])

@@ -53,6 +53,17 @@ def explain(*faults: Mapping[str, Any]) -> str:
     return "; ".join(texts) + _value(faults[0])
 
 
+def is_number(value: object) -> bool:
+    """Whether pydantic would read a time as seconds or milliseconds since 1970, so 20261130 as a day in 1970."""
+    if not isinstance(value, str):
+        return isinstance(value, int | float)
+    try:
+        float(value)
+    except ValueError:
+        return False
+    return True
+
+
 def _text(fault: Mapping[str, Any]) -> str:
     kind, context = fault["type"], fault.get("ctx", {})
     match kind:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from gate.files import read_regular
-from service.access.validity import read_end
+from service.access.validity import read_ends
 from service.errors import SettingsError
 from service.file_watch import FileWatch
 from service.metrics.access import CertificateMetrics
@@ -60,16 +60,23 @@ class Certificate:
         self._check_end()
 
     def _check_end(self) -> None:
-        """Warn of a certificate that clients refuse or soon will; it stays in use, as there is no better one."""
-        end = read_end(self.pem[0])
-        if end is None:
-            return
-        self._metrics.observe_end(end)
-        day, left = datetime.fromtimestamp(end, UTC), end - self._clock()
-        if left < 0:
-            log.error("the certificate %s expired on %s: clients refuse it until it is renewed", self._files[0], day)
-        elif left < _SOON_SECONDS:
-            log.warning("the certificate %s expires on %s: renew it, and it is loaded by itself", self._files[0], day)
+        """Warn of certificates that clients refuse or soon will; they stay in use, as there are no better ones."""
+        for number, end in enumerate(read_ends(self.pem[0]), 1):
+            if number == 1 and end is not None:
+                self._metrics.observe_end(end)
+            if end is None or end - self._clock() > _SOON_SECONDS:
+                continue
+            name, day, is_over = self._files[0], datetime.fromtimestamp(end, UTC), end < self._clock()
+            if number > 1:
+                # Not in the metric: some issuers add a certificate that only old clients need, and let it expire.
+                log.warning(
+                    "certificate %d in %s, of an issuer, ends on %s: clients that need it then refuse the service",
+                    *(number, name, day),
+                )
+            elif is_over:
+                log.error("the certificate %s expired on %s: clients refuse it until it is renewed", name, day)
+            else:
+                log.warning("the certificate %s expires on %s: renew it, and it is loaded by itself", name, day)
 
     def _read_pem(self) -> tuple[bytes, bytes]:
         """Return the chain and its key as PEM, for servers that do not use Python's `ssl`."""

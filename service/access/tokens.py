@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from prometheus_client import CollectorRegistry
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from gate.files import read_regular
-from gate.validation import explain
+from gate.validation import explain, is_number
 from service.access.principal import ANONYMOUS_NAME, Principal, Scope
 from service.errors import SettingsError
 from service.file_watch import FileWatch
@@ -48,6 +48,13 @@ class Token(BaseModel):
     requests_per_second: Annotated[float, Field(strict=True, ge=1e-6, le=1e9)] | None = None
     burst: Annotated[int, Field(strict=True, ge=1, le=10**9)] | None = None
     expires: AwareDatetime | None = None
+
+    @field_validator("expires", mode="before")
+    @classmethod
+    def _is_no_number(cls, value: object) -> object:
+        if is_number(value):
+            raise ValueError("must be a time with its zone, such as 2026-11-30T14:00:00Z, not a number")
+        return value
 
     @model_validator(mode="after")
     def _check(self) -> "Token":

@@ -1,20 +1,22 @@
-"""When a certificate ends. Python's `ssl` tells it only of the other side's certificate."""
+"""When certificates end. Python's `ssl` tells it only of the other side's certificate."""
 
 import re
-import ssl
+from binascii import a2b_base64
 from datetime import UTC, datetime
 
 _INTEGER, _SEQUENCE, _UTC_TIME = 0x02, 0x30, 0x17
-_FIRST = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
+# Further names of the block, which OpenSSL reads too; trust settings follow the certificate in it.
+_BLOCK = re.compile(rb"-----BEGIN (?:X509 |TRUSTED )?CERTIFICATE-----(.+?)-----END", re.DOTALL)
 
 
-def read_end(pem: bytes) -> float | None:
-    """Return the end of the first certificate in seconds since 1970; None if it has none or is written otherwise."""
-    match = _FIRST.search(pem)
-    if match is None:
-        return None
+def read_ends(pem: bytes) -> list[float | None]:
+    """Return the end of each certificate in seconds since 1970; None for one that is written otherwise."""
+    return [_read_end(block) for block in _BLOCK.findall(pem)]
+
+
+def _read_end(base64: bytes) -> float | None:
     try:
-        certificate = _Der(ssl.PEM_cert_to_DER_cert(match.group().decode("ascii")))
+        certificate = _Der(a2b_base64(base64))
         fields = _Der(_Der(certificate.take()[1]).take()[1])
         # Before the validity: serial number, algorithm and issuer, and mostly a version ahead of them.
         first, _ = fields.take()

@@ -16,6 +16,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 from opentelemetry.trace import SpanKind, StatusCode, set_span_in_context
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+from service.errors import SettingsError
 from service.timings import Stage
 
 EXPORT_SECONDS = 2.0
@@ -32,13 +33,19 @@ class Tracer:
     Args:
         endpoint: of a collector that accepts OTLP over HTTP; without a path, the usual one is added.
         exporter: replaces the OTLP exporter.
+
+    Raises:
+        SettingsError: a variable of OpenTelemetry has a value that it refuses; others it ignores with a warning.
     """
 
     def __init__(self, endpoint: str, *, exporter: SpanExporter | None = None) -> None:
-        self._provider = TracerProvider(resource=_describe_service(), shutdown_on_exit=False)
         _hide_query(endpoint)
-        exporter = exporter or OTLPSpanExporter(_with_path(endpoint), timeout=EXPORT_SECONDS)
-        self._provider.add_span_processor(BatchSpanProcessor(exporter))
+        try:
+            self._provider = TracerProvider(resource=_describe_service(), shutdown_on_exit=False)
+            exporter = exporter or OTLPSpanExporter(_with_path(endpoint), timeout=EXPORT_SECONDS)
+            self._provider.add_span_processor(BatchSpanProcessor(exporter))
+        except ValueError as error:
+            raise SettingsError(f"a variable OTEL_* has a value that OpenTelemetry refuses: {error}") from error
         self._tracer = self._provider.get_tracer("lensgate")
 
     def record(

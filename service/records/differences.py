@@ -76,7 +76,7 @@ class Differences:
             return
         late = taken
         try:
-            with store.begin() as connection:
+            with store.begin_writing() as connection:
                 names = [each.answered.record for each in taken]
                 known = set(connection.scalars(select(decisions.c.record).where(decisions.c.record.in_(names))))
                 self._insert(connection, [each for each in taken if each.answered.record in known])

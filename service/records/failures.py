@@ -77,7 +77,7 @@ class FailureLog:
         if self._writing is None:
             return
         counts, examples = self._writing
-        with store.begin() as connection:
+        with store.begin_writing() as connection:
             if _insert_examples(connection, examples):
                 _add_counts(connection, counts)
         self._writing = None

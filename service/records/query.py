@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, Connection, Select, select
 
 from gate import Action, Label, Reason
 from gate.card import Probability
+from gate.validation import is_number
 from service.errors import NotFound
 from service.ids import least_id
 from service.records.serialization import COLUMNS, RECORD_TABLES, read_record
@@ -25,18 +26,9 @@ RecordId = Annotated[str, Field(pattern=f"^{RECORD_PATTERN}$")]
 
 
 def _no_number(value: object) -> object:
-    """Refuse numbers: pydantic reads them as seconds or milliseconds since 1970, so 20261130 would be a day in 1970."""
-    if isinstance(value, int | float) or (isinstance(value, str) and _is_number(value)):
+    if is_number(value):
         raise ValueError("must be a time such as 2026-11-30T12:00:00Z, or a day such as 2026-11-30, not a number")
     return value
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 Time = Annotated[datetime, BeforeValidator(_no_number)]

@@ -230,6 +230,7 @@ class Recorder:
         clock = max(self._retention.clock, server_clock(self.store))
         if not prune(self.store, self._limits, now=now, clock=clock):
             self._next_prune = time.monotonic() + self._prune_seconds
+            self.store.shorten_log()
 
     def _fail(self, detail: str) -> None:
         self._metrics.observe_failure()

@@ -42,7 +42,7 @@ class Store:
     def __init__(self, url: str) -> None:
         self.engine, self._give_up, self._describe = _make_engine(_parse(url))
         self._lock = Lock()
-        self._is_open = False
+        self._is_open = self._is_announced = False
 
     def __str__(self) -> str:
         url = self.engine.url.difference_update_query(["password", "sslpassword"])
@@ -73,6 +73,18 @@ class Store:
             raise RecordsUnavailable(f"the record store is unavailable: {self._brief(error)}") from error
 
     @contextmanager
+    def begin_writing(self) -> Iterator[Connection]:
+        """Open a transaction that begins with a write; one of SQLite waits here for its turn.
+
+        Raises:
+            RecordsUnavailable: the database is unreachable, unreadable or not writable.
+        """
+        with self.begin() as connection:
+            if self.is_sqlite:
+                sqlite.begin_immediate(connection)
+            yield connection
+
+    @contextmanager
     def begin_exclusive(self) -> Iterator[Connection]:
         """Open an exclusive transaction, for the review and for deletions.
 
@@ -84,6 +96,16 @@ class Store:
         with self.begin() as connection:
             self._exclude_others(connection)
             yield connection
+
+    def shorten_log(self) -> None:
+        """Bound the log that SQLite keeps beside its file; PostgreSQL does so itself.
+
+        Raises:
+            RecordsUnavailable: the database is unreachable, unreadable or not writable.
+        """
+        if self.is_sqlite:
+            with self.begin() as connection:
+                sqlite.shorten_log(connection)
 
     def close(self) -> None:
         """Close all connections and abort pending waits for PostgreSQL."""
@@ -111,12 +133,13 @@ class Store:
             self._exclude_others(connection)
             prepare_schema(connection)
         self._is_open = True
-        log.info("records are stored in %s", self)
+        # A full disk lets it be opened, and no more, at every attempt.
+        log.log(logging.DEBUG if self._is_announced else logging.INFO, "records are stored in %s", self)
+        self._is_announced = True
 
     def _exclude_others(self, connection: Connection) -> None:
         if self.is_sqlite:
-            # Python starts a transaction at the first INSERT, so not for CREATE TABLE.
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            sqlite.begin_immediate(connection)
         else:
             connection.execute(select(func.pg_advisory_xact_lock(_LOCK_KEY)))
 

@@ -137,7 +137,7 @@ def prune(store: Store, limits: Limits, *, now: float, clock: float | None = Non
 def _try_insert(store: Store, rows: Sequence[Row], previews: Sequence[Preview]) -> bool:
     """Insert; return False if the database refused the values."""
     try:
-        with store.begin() as connection:
+        with store.begin_writing() as connection:
             count_outcomes(connection, _insert_rows(connection, rows))
             _insert_previews(connection, previews)
     except RecordsUnavailable as error:

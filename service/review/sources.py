@@ -1,7 +1,7 @@
 """Recorded decisions counted by source, for the report and for its alert."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Self
@@ -21,6 +21,9 @@ MAX_ROWS = 100_000
 
 MAX_WINDOW = timedelta(days=31)
 DEFAULT_WINDOW = timedelta(days=1)
+
+_LABELS: Mapping[str | None, Label | None] = {None: None} | {label.value: label for label in Label}
+_REASONS: Mapping[str, Reason] = {reason.value: reason for reason in Reason}
 
 
 class SourceQuery(BaseModel):
@@ -97,13 +100,12 @@ def read_cells(store: Store, query: SourceQuery, served: ServedVersion, *, max_r
     since, until = query.window(datetime.now(UTC))
     conditions = [*Filters(since=since, until=until).conditions(), *_of_version(query.version, served)]
     counts: Counter[Cell] = Counter()
-    read, oldest = 0, until
     with store.begin() as connection:
-        for row in connection.execute(_count(_newest(conditions, max_rows), query.newest)):
-            counts[Cell(row.source, row.expected and Label(row.expected), row.bin, Reason(row.reason))] += row.images
-            read += row.read
-            oldest = min(oldest, datetime.fromtimestamp(row.oldest / 1e6, UTC))
-    return Cells(+counts, read < max_rows, oldest)
+        rows = connection.execute(_count(_newest(conditions, max_rows), query.newest)).all()
+    for source, expected, score_bin, reason, images, _, _ in rows:  # Up to one for each decision.
+        counts[Cell(source, _LABELS[expected], score_bin, _REASONS[reason])] = images
+    oldest = datetime.fromtimestamp(min(row.oldest for row in rows) / 1e6, UTC) if rows else until
+    return Cells(+counts, sum(row.read for row in rows) < max_rows, min(oldest, until))
 
 
 def _of_version(version: str | None, served: ServedVersion) -> Iterator[ColumnElement[bool]]:

@@ -19,7 +19,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 from prometheus_client import CollectorRegistry
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from service.errors import MalformedRequest
+from service.errors import MalformedRequest, SettingsError
 from service.http.request_log import RequestLog
 from service.http.scope_state import RequestState
 from service.http.tracing import Tracer
@@ -123,6 +123,15 @@ def test_the_variables_of_opentelemetry_name_the_service(
     exporter = InMemorySpanExporter()
     record(exporter)
     assert exporter.get_finished_spans()[-1].resource.attributes["service.name"] == name
+
+
+@pytest.mark.parametrize("name", ["OTEL_BSP_MAX_QUEUE_SIZE", "OTEL_BSP_SCHEDULE_DELAY", "OTEL_ATTRIBUTE_COUNT_LIMIT"])
+def test_a_variable_that_opentelemetry_refuses_is_an_error_of_settings(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(name, "-1")
+    with pytest.raises(SettingsError, match=r"OTEL_\* .* must be"):
+        Tracer("http://unused", exporter=InMemorySpanExporter())
 
 
 def attributes_of(state: RequestState, status: int) -> dict[str, object]:

@@ -239,6 +239,18 @@ def test_the_log_and_a_metric_tell_of_a_certificates_end(
     assert [text in line for line in caplog.messages if str(files.certificate) in line] == [True, True] * bool(text)
 
 
+@pytest.mark.parametrize(("days", "lines"), [(0, 2), (-30, 0)])
+def test_the_log_tells_of_the_end_of_an_issuers_certificate(
+    tmp_path: Path, days: int, lines: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    files, issuer = make_certificate(tmp_path), make_certificate(tmp_path, "issuer")
+    files.certificate.write_bytes(files.certificate.read_bytes() + issuer.certificate.read_bytes())
+    now = time.time() + days * 86_400
+    Certificate(files.certificate, files.key, metrics=CertificateMetrics(CollectorRegistry()), clock=lambda: now)
+    of_issuer = [f"certificate 2 in {files.certificate}, of an issuer, ends on" in line for line in caplog.messages]
+    assert of_issuer == [False, True][:lines]
+
+
 def test_a_certificate_that_cannot_be_used_keeps_it_from_starting(tmp_path: Path) -> None:
     one, other = make_certificate(tmp_path, "one"), make_certificate(tmp_path, "other")
     locked = make_certificate(tmp_path, "locked", is_locked=True)

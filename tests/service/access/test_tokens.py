@@ -73,6 +73,7 @@ def test_a_rate_without_a_burst_lets_one_seconds_requests_come_at_once() -> None
         (entry(burst="5"), "burst needs requests_per_second"),
         (entry(requests_per_second="1", burst="0"), "burst"),
         (entry(expires="2027-01-01T00:00:00"), "expires must be a time with its zone"),
+        (entry(expires="20270101"), r"expires must be a time with its zone, .*, not a number"),
         ('[[token]]\nname = "gen"\nscopes = []', "sha256 is required"),
         (entry() + entry(sha256=f'"{"b" * 64}"'), "there is a token 'gen' already"),
         (entry() + entry(name='"other"'), "the tokens 'gen' and 'other' have the same sha256"),

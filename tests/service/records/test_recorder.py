@@ -16,6 +16,7 @@ from sqlalchemy import Connection, text
 from service.errors import RecordsUnavailable
 from service.http.failed_request import FailedRequest
 from service.metrics.records import RecordMetrics
+from service.records import sqlite
 from service.records.audit_draws import Draw, DrawKind
 from service.records.decision_record import DecisionRecord
 from service.records.differences import Differences
@@ -142,6 +143,17 @@ def test_preview_waits_for_its_delayed_row(breakable: Breakable, registry: Colle
             wait_until(breakable.asked.is_set)
         assert names(breakable) == []
     assert find_image(breakable, second.record).startswith(b"\xff\xd8")
+
+
+def test_log_of_sqlite_is_emptied_once_it_has_grown(
+    breakable: Breakable, registry: CollectorRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite, "LOG_BYTES", 0)
+    names(breakable)
+    log = Path(f"{breakable.engine.url.database}-wal")
+    assert log.stat().st_size > 0
+    with recording(breakable, registry):
+        wait_until(lambda: log.stat().st_size == 0)
 
 
 def test_clock_set_back_does_not_delay_writes(breakable: Breakable, registry: CollectorRegistry) -> None:

@@ -3,12 +3,14 @@
 import os
 import sqlite3
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from datetime import UTC, datetime
+from itertools import cycle
 from pathlib import Path
 
 import pytest
-from sqlalchemy import make_url, select, text
+from sqlalchemy import event, make_url, select, text
 from sqlalchemy.exc import OperationalError
 
 from service.errors import NotFound, RecordsUnavailable, SettingsError
@@ -56,7 +58,7 @@ def test_a_file_that_was_deleted_is_made_anew(tmp_path: Path) -> None:
 def test_exhausted_connection_pool_is_reported_as_busy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level("INFO")
+    caplog.set_level("DEBUG")
     monkeypatch.setattr(files, "BUSY_SECONDS", 0.05)
     store = Store(f"sqlite:///{tmp_path / 'records.db'}")
     with ExitStack() as stack:
@@ -88,6 +90,29 @@ def test_readers_go_on_while_another_program_holds_the_write_lock(
     store.close()
 
 
+def test_writer_tries_often_for_a_lock_that_another_leaves_for_a_moment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "BUSY_SECONDS", 2)
+    path = tmp_path / "records.db"
+    store = Store(f"sqlite:///{path}")
+    put(store, [entry("before")])
+    attempts = 0
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+
+        @event.listens_for(store.engine, "before_cursor_execute")
+        def leave(*arguments: object) -> None:
+            nonlocal attempts
+            attempts += arguments[2] == "BEGIN IMMEDIATE"
+            if attempts == 20 and other.in_transaction:
+                other.execute("COMMIT")
+
+        put(store, [entry("beside")])
+        assert names(store) == ["beside", "before"]
+    store.close()
+
+
 def test_log_that_grew_during_a_long_read_shrinks_after_it(tmp_path: Path) -> None:
     path = tmp_path / "records.db"
     store = Store(f"sqlite:///{path}")
@@ -101,6 +126,47 @@ def test_log_that_grew_during_a_long_read_shrinks_after_it(tmp_path: Path) -> No
     for _ in range(2):  # The first one copies the log into the file, the second one begins it anew.
         put(store, [entry()])
     assert log.stat().st_size <= 16 * 2**20
+    store.close()
+
+
+def test_log_is_emptied_although_readers_never_pause(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "LOG_BYTES", 2**20)
+    path = tmp_path / "records.db"
+    (tmp_path / "link.db").symlink_to(path)
+    store = Store(f"sqlite:///{tmp_path / 'link.db'}")
+    records = put(store, [entry() for _ in range(4)])
+    log, ended = Path(f"{path}-wal"), threading.Event()
+
+    def read() -> None:
+        with closing(sqlite3.connect(path)) as one, closing(sqlite3.connect(path)) as other:
+            for reader, before in cycle([(one, other), (other, one)]):
+                reader.execute("BEGIN")
+                reader.execute("SELECT count(*) FROM decisions").fetchone()
+                before.rollback()
+                if ended.wait(0.005):
+                    return
+
+    with ThreadPoolExecutor(1) as threads:
+        reading = threads.submit(read)
+        for record in records:
+            write(store, (), [Preview(record, bytes(2**20), "a" * 64)])
+        grown = log.stat().st_size
+        store.shorten_log()
+        shortened = log.stat().st_size
+        ended.set()
+    reading.result()
+    assert (grown > 2**20, shortened) == (True, 0)
+    assert all(find_image(store, record) == bytes(2**20) for record in records)
+    store.close()
+
+
+def test_failing_store_is_announced_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    store = Store(f"sqlite:///{tmp_path / 'records.db'}")
+    for _ in range(3):
+        with pytest.raises(RecordsUnavailable), store.begin() as connection:
+            connection.exec_driver_sql("SELECT * FROM missing")
+    assert caplog.text.count("records are stored in") == 1
     store.close()
 
 
