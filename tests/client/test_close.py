@@ -215,7 +215,7 @@ def test_a_cancelled_close_leaves_no_connections() -> None:
     class SlowCleanup(httpx.AsyncBaseTransport):
         is_closed = False
 
-        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        async def handle_async_request(self, _: httpx.Request) -> httpx.Response:
             try:
                 await asyncio.sleep(TIMEOUT)
             finally:
