@@ -140,6 +140,7 @@ class InferenceService:
         try:
             with self._in_progress(), self._open_stream(call) as stream:
                 await stream.run()
+                await _check_open(context)
         except Exception as error:
             await _refuse(call, answerable(error, call.state))
 
@@ -216,6 +217,16 @@ class InferenceService:
         if len(message) > _SMALL_BYTES:
             raise BodyTooLarge(f"the message has {len(message):,} bytes: {_SMALL_BYTES:,} are allowed")
         return parse_message(kind, message)
+
+
+async def _check_open(context: Context) -> None:
+    """Raise CancelledError if gRPC has ended the call, which it does not tell apart from the end of the stream."""
+    try:
+        await context.send_initial_metadata(())
+    except grpc.aio.UsageError:
+        pass  # They are sent with the first answer.
+    except grpc.aio.InternalError:
+        raise asyncio.CancelledError from None
 
 
 async def _refuse(call: Call, error: ServiceError) -> None:

@@ -94,7 +94,7 @@ def parameter_names(value: bytes) -> Iterator[str]:
 
 
 def refused_by_parser(error: httptools.HttpParserError, start: bytes) -> MalformedRequest:
-    """Return the answer to bytes that the parser refuses; `start` begins with the first of them."""
+    """Return the answer to bytes that the parser refuses; `start` is the beginning of a head with them, or empty."""
     if isinstance(error, httptools.HttpParserInvalidURLError):
         return _not_utf8()
     # The text of a failed callback names only the callback.

@@ -209,3 +209,34 @@ def test_asynchronous_close_ends_requests_at_every_step_of_connecting() -> None:
                 await asyncio.sleep(0.01)
 
     asyncio.run(run())
+
+
+def test_a_cancelled_close_leaves_no_connections() -> None:
+    class SlowCleanup(httpx.AsyncBaseTransport):
+        is_closed = False
+
+        async def handle_async_request(self, _: httpx.Request) -> httpx.Response:
+            try:
+                await asyncio.sleep(TIMEOUT)
+            finally:
+                await asyncio.sleep(0.05)
+            return httpx.Response(500)
+
+        async def aclose(self) -> None:
+            self.is_closed = True
+
+    async def run() -> None:
+        transport = SlowCleanup()
+        gate = AsyncGate(URL, transport=transport)
+        call = asyncio.create_task(gate.decide(b"image"))
+        await asyncio.sleep(0.01)
+        closing = asyncio.create_task(gate.close())
+        await asyncio.sleep(0.01)
+        closing.cancel()
+        await asyncio.wait([closing])
+        assert closing.cancelled()
+        assert transport.is_closed
+        with pytest.raises(GateError, match="closed"):
+            await call
+
+    asyncio.run(run())

@@ -151,6 +151,13 @@ def test_a_malformed_head_is_told_what_is_wrong_with_it(recorded: Running, reque
     assert text in answer
 
 
+def test_a_broken_body_that_begins_as_tls_does_is_not_taken_for_it(recorded: Running) -> None:
+    with connected(recorded.url) as connection:
+        head = b"POST /v1/decisions HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+        connection.sendall(head + b"\x16\x03\x01")
+        assert b"the request is not HTTP/1.1: Invalid character in chunk size" in read_all(connection)
+
+
 @pytest.mark.parametrize(
     ("kind", "body", "text"),
     [

@@ -75,8 +75,10 @@ class AsyncSender:
         """Refuse new attempts and close the connections; requests in flight fail."""
         self._is_closed = True
         if not self._loop_guard.is_other:
-            await self._end_requests()
-            await self._http.aclose()
+            try:
+                await self._end_requests()
+            finally:  # A caller that cancels `close` leaves no connections either.
+                await self._http.aclose()
 
     async def _end_requests(self) -> None:
         """End the requests in flight: httpx would let those that are connecting finish, and not close them."""

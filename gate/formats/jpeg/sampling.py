@@ -179,8 +179,9 @@ def _mark_used(
     for mask, group in product(_MASKS, range(min(stride, len(intervals)))):
         if is_used[group::stride].all():
             continue
-        altered = _rebuilt(jpeg, intervals[group::stride], partial(_altered, mask))
-        differs = _differences(expected, _open(altered, scale))
+        change = partial(_altered, mask)
+        # Without a name for the changed file: it would stay in memory while the next one is built.
+        differs = _differences(expected, _open(_rebuilt(jpeg, intervals[group::stride], change), scale))
         changed = np.logical_or.reduceat(_any_in_units(differs, mcu_width // scale, mcu_height // scale), starts)
         is_used[group::stride] |= changed[group::stride]
 

@@ -150,7 +150,8 @@ class GateProtocol(HttpToolsProtocol):
             self._refuse(error)
         except httptools.HttpParserError as error:
             fault = error.__context__  # Of a callback.
-            self._refuse(fault if isinstance(fault, ServiceError) else refused_by_parser(error, bytes(data[:16])))
+            start = b"" if self._is_head_complete else bytes(data[:16])  # A body may begin with any bytes.
+            self._refuse(fault if isinstance(fault, ServiceError) else refused_by_parser(error, start))
 
     def _feed(self, data: memoryview) -> None:
         while data:

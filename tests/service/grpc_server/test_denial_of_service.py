@@ -87,11 +87,14 @@ def test_a_compression_bomb_is_refused_before_it_is_unpacked(served: Running, ca
     read_answer(caller.ask(REQUEST))
 
 
-def test_a_message_that_cannot_be_unpacked_logs_no_error(served: Running, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("name", ["ModelInfer", "ModelStreamInfer"])
+def test_a_message_that_cannot_be_unpacked_logs_no_error(
+    served: Running, caplog: pytest.LogCaptureFixture, name: str
+) -> None:
     message = envelope(b"abc", compressed=True)
     with connected(address(served)) as connection:
         for index in range(8):
-            connection.sendall(call(INFER, stream(index), grpc_encoding="gzip"))
+            connection.sendall(call(path(name), stream(index), grpc_encoding="gzip"))
             time.sleep(0.01)  # In one packet with its call, grpc refuses it before the call is answered.
             connection.sendall(data(message, stream(index)))
             wait_for_frame(connection, HEADERS)

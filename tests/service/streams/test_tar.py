@@ -159,6 +159,8 @@ def negative_size() -> bytes:
         (SHARD[:3072] + b"x" * 512, "in or after 'b/c.JPG'"),
         (gzip.compress(SHARD) + bytes(512), "gzip"),
         (b"070707" + b"0" * 512, "cpio"),
+        (b"070701" + b"0" * 512, "cpio"),
+        (b"07070.png" + b"x" * 503, "before its first member$"),
         (negative_size(), "not a number from 0"),
         (damaged_pax(b"x path=a\n"), "damaged"),
         (damaged_pax(b"99 path=a\n"), "damaged"),
