@@ -48,9 +48,12 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    src: str = Field(description="folder, glob, tar shards such as 'x-{000..099}.tar', or Parquet files to judge")
-    dst: str = Field(description="folder for the table, a Parquet data set")
-    keep: str | None = Field(None, description="folder for the accepted images, as WebDataset tars")
+    # A length makes pydantic refuse text that is not UTF-8.
+    src: str = Field(
+        min_length=1, description="folder, glob, tar shards such as 'x-{000..099}.tar', or Parquet files to judge"
+    )
+    dst: str = Field(min_length=1, description="folder for the table, a Parquet data set")
+    keep: str | None = Field(None, min_length=1, description="folder for the accepted images, as WebDataset tars")
     format: SourceKind | None = Field(None, description="format of SRC (detected)")
     image_column: str | None = Field(None, description="Parquet column with the images (detected)")
     id_column: str | None = Field(None, description="Parquet column with the ids (id, or the row number)")

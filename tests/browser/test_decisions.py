@@ -131,13 +131,40 @@ def test_the_verdict_is_explained_by_its_checks(desk: Desk) -> None:
         expect(checks.nth(0)).to_contain_text("Novelty 3.50")
         expect(checks.nth(1)).to_contain_text("not applied")
         expect(checks.nth(2)).to_contain_text("The label is glasses, expected glasses.")
-        scale = page.get_by_role("img", name="probability 0.970; the band is 0.400 to 0.600")
+        scale = page.get_by_role("img", name="probability 0.970; the band is 0.4 to 0.6")
         expect(scale).to_be_visible()
         expect(page.get_by_role("img", name="Preview of the image upside-down")).to_be_visible()
         expect(page.get_by_role("link", name="glasses 2")).to_have_attribute("href", "/decisions?version=2")
         visit(page, "/decisions/kept")
         expect(page.get_by_role("heading", name="Accepted")).to_contain_text("accepted")
         expect(page.locator(".decision-picture")).to_contain_text("No picture")
+
+
+def test_links_to_the_same_images_wait_for_the_filters(desk: Desk) -> None:
+    with open_page(desk.browser, desk.running.url) as page:
+        page.route("**/v1/decisions?*", lambda _: None)
+        page.goto("/decisions?reason=unfamiliar")
+        expect(page.locator("#box-title")).to_have_text("Filters (1 in use)")
+        for name in ("Review these", "decisions.csv"):
+            expect(page.get_by_text(name)).not_to_have_attribute("href", re.compile("."))
+
+
+def test_a_probability_near_an_edge_is_shown_on_its_side_of_the_band(desk: Desk) -> None:
+    band: dict[str, Any] = {"band_low": 0.0499, "band_high": 0.99999467}
+    kept: dict[str, Any] = {"decision": "accept", "reason": "confident"} | band
+    fill(desk.store, [decision(id="inside", probability=0.99956286, source="edge", **band)], jpeg=None)
+    fill(desk.store, [decision(id="above", probability=0.99999857, source="edge", **kept)], jpeg=None)
+    fill(desk.store, [decision(id="rounded", probability=0.9999995, source="edge", **kept)], jpeg=None)
+    fill(desk.store, [decision(id="below", probability=0.04988, label="no_glasses", source="edge", **kept)], jpeg=None)
+    shown = {"inside": "0.9996", "above": "0.999999", "rounded": ">\u202f0.999999", "below": "0.04988"}
+    with open_page(desk.browser, desk.running.url) as page:
+        visit(page, "/decisions?source=edge")
+        for name, text in shown.items():
+            expect(page.locator(".result", has_text=name).locator("strong")).to_have_text(text)
+        for name, text in shown.items():
+            visit(page, f"/decisions/{name}")
+            side = "inside" if name == "inside" else "outside"
+            expect(page.locator(".check").nth(1)).to_contain_text(f"{text}, {side} the band 0.0499 to 0.99999467.")
 
 
 def test_any_id_has_a_page_and_an_unknown_one_helps(desk: Desk) -> None:

@@ -112,7 +112,7 @@ def test_the_numbers_are_those_of_the_service(browser: Browser, busy: Running) -
         expect(page.locator("#model")).to_have_text("glasses 1")
         expect(page.locator("#model-note")).to_contain_text("fake, since")
         expect(page.locator("#drift")).to_have_text("\u2013")
-        expect(page.locator("#load")).to_contain_text("0.400 to 0.600, from the paper")
+        expect(page.locator("#load")).to_contain_text("0.4 to 0.6, from the paper")
         expect(page.locator("#state")).to_have_text("Ready")
 
 
@@ -147,6 +147,21 @@ def test_score_chart_has_band_reference_and_text_alternative(browser: Browser, b
         expect(page.get_by_role("img", name="The uncertainty band is 0.4 to 0.6")).to_be_visible()
         page.locator(".scores summary").click()
         expect(page.locator("#scores-table tr")).to_have_count(20)
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.0499, 0.99999467), (0.96, 1.0), (0.02, 0.02)])
+def test_a_band_at_an_end_is_named_with_its_edges_and_its_label_is_whole(
+    browser: Browser, busy: Running, low: float, high: float
+) -> None:
+    with open_page(browser, busy.url, width=NARROW) as page:
+        change_snapshot(page, lambda snapshot: snapshot["model"]["band"].update(low=low, high=high))
+        page.goto("/")
+        expect(page.locator("#load")).to_contain_text(f"{low:g} to {high:.9g}, from the paper")
+        expect(page.locator("#scores-note")).to_contain_text(f"only scores from {low:g} on are uncertain")
+        label = page.locator("#scores text").get_by_text("discarded as uncertain")
+        box, chart = label.bounding_box(), page.locator("#scores").bounding_box()
+        assert box and chart
+        assert chart["x"] <= box["x"] and box["x"] + box["width"] <= chart["x"] + chart["width"]
 
 
 def test_the_latest_discarded_images_are_shown_with_what_is_known_of_them(browser: Browser, busy: Running) -> None:

@@ -23,7 +23,7 @@ def test_an_image_is_chosen_by_keyboard_and_decided_about(browser: Browser, busy
         expect(verdict).to_contain_text("Accepted")
         expect(verdict).to_contain_text("probability 0.980")
         expect(verdict.get_by_role("img", name="The image mine.png")).to_be_visible()
-        expect(verdict.get_by_role("img", name="the band is 0.400 to 0.600")).to_be_visible()
+        expect(verdict.get_by_role("img", name="the band is 0.4 to 0.6")).to_be_visible()
 
 
 def test_an_image_is_dropped_anywhere_and_decided_about(browser: Browser, busy: Running) -> None:

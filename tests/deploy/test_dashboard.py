@@ -130,6 +130,12 @@ def test_a_reject_rate_changes_its_colour_where_it_leaves_the_expected_range(tit
     assert expected == f"vector({edges[1]})"
 
 
+def test_an_edge_of_the_band_is_not_rounded_to_one() -> None:
+    found = [panel for name in BOARDS for panel in panels(name) if "lensgate_band_high" in str(panel.get("targets"))]
+    assert len(found) == 2
+    assert all(panel["fieldConfig"]["defaults"]["decimals"] >= 6 for panel in found)
+
+
 def test_the_objectives_that_are_shown_are_those_that_are_kept() -> None:
     for title, objective in (("Requests that got", "availability"), ("Decisions within", "latency")):
         (rule,) = (rule for rule in recordings() if rule["record"] == f"all:lensgate_{objective}:objective")

@@ -13,6 +13,7 @@ from gate import Label
 from lensgate.cli import main
 from service.records.tables import images
 from tests.browser.browser import open_page, running_browser
+from tests.browser.desk import shown
 from tests.support.datasets import barred, write_dataset
 from tests.support.images import encode
 from tests.support.servers import Running, running_service, wait_until
@@ -59,7 +60,7 @@ def review(page: Page) -> None:
     page.keyboard.type("Anna")
     page.keyboard.press("Enter")
     for face in range(COUNT):
-        expect(page.locator(".fact-list .mono")).to_have_text(f"face-{face}.png")
+        shown(page, f"face-{face}.png")
         page.keyboard.press("u" if face == UNCLEAR else "g" if is_with_glasses(face) else "n")
     expect(page.get_by_text("No discarded images are waiting for a verdict.")).to_be_visible()
     expect(page.locator("#saving")).to_be_hidden()

@@ -49,3 +49,17 @@ def test_a_module_in_the_working_directory_does_not_end_the_filter(tmp_path: Pat
     ran = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert "the last words" in ran.stderr
     assert "shadowed" not in ran.stderr
+
+
+def test_a_process_that_keeps_standard_error_is_left_to_a_thread() -> None:
+    script = """
+import gc, subprocess, sys
+from training.cli.native_log import without_notes
+with without_notes():
+    keeper = subprocess.Popen([sys.executable, "-S", "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE)
+gc.collect()
+keeper.communicate()
+"""
+    command = [sys.executable, "-W", "always::ResourceWarning", "-c", script]
+    ran = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "ResourceWarning" not in ran.stderr

@@ -48,7 +48,7 @@ from training.model.train import RUN_FILE, FitRun
 from training.report import PAGE_FILE, training_run, write_report
 from training.report.comparisons import studies
 from training.report.evidence import Evidence
-from training.report.formatting import edges, number, percent, share
+from training.report.formatting import edges, number, percent, probability, share
 from training.report.image_files import ImageFiles
 from training.report.page import Html, Section, render
 from training.report.selection import _marks
@@ -168,7 +168,7 @@ def test_every_mistake_is_named_with_a_link_to_its_file(made: Made) -> None:
         said, other = ("glasses", "no glasses") if row.glasses else ("no glasses", "glasses")
         assert f"label {said}, predicted <b>{other}</b>" in one
         assert f" · {row.split}<" in one
-        assert re.search(r"probability 0\.\d{4}, (accept: confident|discard: (uncertain|unfamiliar))<", one)
+        assert re.search(r"probability (&lt; )?0\.\d{4,8}, (accept: confident|discard: (uncertain|unfamiliar))<", one)
         assert html.escape(str(path)) in one.replace("<wbr>", "")
 
 
@@ -266,6 +266,25 @@ def test_report_names_everything_that_repeats_the_training(made: Made) -> None:
 def test_edges_near_1_keep_their_digits() -> None:
     assert edges(Band(0.4, 0.6)) == "0.4 to 0.6"
     assert edges(Band(1.5e-9, 0.99999996)) == "1.5e-09 to 0.99999996"
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (0.0, "0.000"),
+        (9e-8, "< 0.001"),
+        (0.04988, "0.04988"),
+        (0.05, "0.050"),
+        (0.5, "0.500"),
+        (0.99956286, "0.9996"),
+        (0.999994, "0.9999940"),
+        (0.99999857, "0.999999"),
+        (0.9999995, "> 0.999999"),
+        (1.0, "1.000"),
+    ],
+)
+def test_a_probability_is_shown_on_its_side_of_the_band(value: float, shown: str) -> None:
+    assert probability(value, Band(0.0499, 0.99999467)) == shown
 
 
 def test_a_band_that_accepts_no_image_is_not_drawn_as_one_without_errors() -> None:

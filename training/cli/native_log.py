@@ -11,6 +11,7 @@ import logging
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from typing import TextIO
 
@@ -60,8 +61,9 @@ def without_notes() -> Iterator[None]:
         os.dup2(terminal, 2)
         os.close(terminal)
         # Helper processes of multiprocessing may hold the pipe open until the interpreter ends.
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            filtering.wait(timeout=1)
+        reaping = threading.Thread(target=filtering.wait, name="native-log", daemon=True)
+        reaping.start()
+        reaping.join(timeout=1)
 
 
 def _close(stream: TextIO) -> None:

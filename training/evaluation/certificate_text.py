@@ -21,7 +21,7 @@ def describe(certificate: Certificate, *, temperature: float | None = None) -> t
             describe_class(label, part, certificate.confidence, papers=papers)
             for label, part in certificate.classes.items()
         ),
-        describe_confidence(certificate),
+        *describe_confidence(certificate),
         CROSS_FITTED.format(folds=certificate.folds) if certificate.folds > 1 else SPLIT,
     )
 
@@ -50,10 +50,12 @@ def describe_true_class(label: Label, part: ClassCertificate, confidence: float)
     )
 
 
-def describe_confidence(certificate: Certificate) -> str:
-    """State the confidence of one promise and of both."""
+def describe_confidence(certificate: Certificate) -> tuple[str, ...]:
+    """State the confidence of one promise and of both; empty unless both are certified."""
+    if not all(part.certified for part in certificate.classes.values()):
+        return ()
     each, both = map(percent_exact, (certificate.confidence, max(0.0, 1 - 2 * (1 - certificate.confidence))))
-    return f"Each class's promise holds with {each} confidence by itself, and both together with at least {both}."
+    return (f"Each class's promise holds with {each} confidence by itself, and both together with at least {both}.",)
 
 
 def _band(certificate: Certificate, temperature: float | None) -> str:

@@ -1,5 +1,7 @@
 """Format numbers for the page."""
 
+import math
+
 from common.terminal import percent_up
 from gate import Band
 from gate.card import CardBand, Interval
@@ -39,6 +41,20 @@ def number(interval: Interval) -> str:
 def edges(band: Band | CardBand) -> str:
     """Format a band as 0.4 to 0.6, or 0.2 to 0.99999996: with six digits this edge would be 1."""
     return f"{band.low:.10g} to {band.high:.10g}"
+
+
+def probability(value: float, band: Band, *, decimals: int = 3) -> str:
+    """Format a probability, with more digits near an edge of the band, so that the text lies on the same side of it."""
+    distance = min(abs(value - band.low), abs(value - band.high))
+    needed = math.ceil(-math.log10(distance)) if distance else 8
+    is_exact = round(value, decimals) == value
+    digits = decimals if is_exact else min(8, max(decimals, needed))
+    shown, least = f"{value:.{digits}f}", 10.0**-digits
+    if value > 0 and float(shown) == 0:
+        return f"< {least:.{digits}f}"
+    if value < 1 and float(shown) == 1:
+        return f"> {1 - least:.{digits}f}"
+    return shown
 
 
 def words(label: str) -> str:

@@ -8,7 +8,7 @@ from common.terminal import count
 from training.data.dataset import Split
 from training.figures import ImageGroup
 from training.report.evidence import Evidence
-from training.report.formatting import percent, words
+from training.report.formatting import percent, probability, words
 from training.report.gate_scores import LabelledScores
 from training.report.page import Html, Part, ReportImages, Section, code, element, folded, joined, paragraph
 from training.report.results import picture
@@ -47,7 +47,8 @@ def _split(evidence: Evidence, split: Split, scores: LabelledScores) -> Iterator
     if details:
         names, chances, images = mistaken.records.names, mistaken.probability, mistaken.records.images
         shown = tuple(
-            picture(images[one], chances[one], word=_short(names[one])) for one in range(min(len(mistaken), PICTURED))
+            picture(images[one], chances[one], evidence.gate.band, word=_short(names[one]))
+            for one in range(min(len(mistaken), PICTURED))
         )
         caption = f"The {len(shown)} most confident of {count(len(mistaken), 'mistake')} on the split {split}."
         yield ReportImages(f"mistakes-{split}", (ImageGroup(shown),), caption, tuple(details[:PICTURED]))
@@ -65,7 +66,8 @@ def _details(evidence: Evidence, split: Split, mistakes: LabelledScores, index: 
     label = "glasses" if records.labels[index] == 1 else "no glasses"
     predicted = element("b", words(decision.label))
     said = joined("label ", label, ", predicted ", predicted)
-    fate = f"probability {mistakes.probability[index]:.4f}, {decision.action}: {decision.reason}"
+    chance = probability(mistakes.probability[index], evidence.gate.band, decimals=4)
+    fate = f"probability {chance}, {decision.action}: {decision.reason}"
     return element("div", *(element("div", line) for line in (file, place, said, fate, path)), class_="mistake")
 
 

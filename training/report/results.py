@@ -6,13 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from common.terminal import count
-from gate import Reason
+from gate import Band, Reason
 from gate.pixels import Pixels
 from training.evaluation.calibrate import CalibrationFindings
 from training.figures import CaptionedImage, ImageGroup, confusion_matrix, reliability_diagram, score_histogram
 from training.figures.style import GLASSES, NO_GLASSES
 from training.report.evidence import Evidence
-from training.report.formatting import edges
+from training.report.formatting import edges, probability
 from training.report.gate_scores import LabelledScores
 from training.report.page import (
     Html,
@@ -68,10 +68,10 @@ def calibration(evidence: Evidence) -> Section | MissingSection:
     return Section("calibration", title, (said, _calibration_table(findings), *diagrams))
 
 
-def picture(image: Pixels, probability: float, *, word: str = "", marked: bool = False) -> CaptionedImage:
+def picture(image: Pixels, score: float, band: Band, *, word: str = "", marked: bool = False) -> CaptionedImage:
     """Caption an image with its probability, in the colour of the predicted label."""
-    colour = GLASSES if probability >= 0.5 else NO_GLASSES
-    return CaptionedImage(image, f"{word}\n{probability:.3f}".strip(), colour, marked)
+    colour = GLASSES if score >= 0.5 else NO_GLASSES
+    return CaptionedImage(image, f"{word}\n{probability(score, band)}".strip(), colour, marked)
 
 
 def _calibration_table(findings: CalibrationFindings) -> Html:
@@ -97,7 +97,10 @@ def _fates(name: str, part: LabelledScores) -> list[tuple[str, ...]]:
 def _scores(evidence: Evidence, name: str, part: LabelledScores) -> ReportFigure:
     figure = score_histogram(part.probability, part.records.labels, evidence.gate.band)
     return ReportFigure(
-        f"scores-{name}", figure, f"Probabilities on the test split of {name}. Images in the band are discarded."
+        f"scores-{name}",
+        figure,
+        f"Probabilities on the test split of {name}. Images in the band are discarded; a bar that an edge of the band "
+        "divides counts others too.",
     )
 
 
@@ -124,9 +127,10 @@ def _predictions(evidence: Evidence, name: str, part: LabelledScores) -> ReportI
     chosen = sure[np.linspace(0, len(sure) - 1, min(SURE, len(sure))).astype(int)]
     # Of the uncertain ones, those nearest to 0.5.
     nearest = unsure[np.argsort(np.abs(part.probability[unsure] - 0.5), kind="stable")[:UNSURE]]
-    images, scores = part.records.images, part.probability
-    pictures = [picture(images[one], scores[one]) for one in chosen]
-    pictures += [picture(images[one], scores[one], marked=True) for one in sorted(nearest, key=lambda one: scores[one])]
+    images, scores, band = part.records.images, part.probability, evidence.gate.band
+    pictures = [picture(images[one], scores[one], band) for one in chosen]
+    framed = sorted(nearest, key=lambda one: scores[one])
+    pictures += [picture(images[one], scores[one], band, marked=True) for one in framed]
     said = (
         f"Framed, with enlarged eyes: {len(nearest)} of {len(unsure)} in the band."
         if len(unsure)

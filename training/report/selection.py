@@ -42,12 +42,16 @@ def band(evidence: Evidence) -> Section:
         )
         for split, curve in curves.items()
     ]
-    return Section("band", "The band", (table(head, rows, words=2), *charts))
+    said = "Images discarded as unfamiliar are excluded."
+    if record:
+        images = record.certificate.images
+        said += f" The split {CALIBRATION} stands for the {images:,} images of the certificate."
+    return Section("band", "The band", (table(head, rows, words=2), paragraph(said), *charts))
 
 
 def discarded(evidence: Evidence) -> Section:
     """Show test images that the gate would discard, by reason."""
-    parts = [_examples(evidence.test, reason) for reason in MEANING]
+    parts = [_examples(evidence.test, reason, evidence.gate.band) for reason in MEANING]
     # Images first, so that they stand side by side.
     parts.sort(key=lambda part: isinstance(part, Html))
     return Section("discarded", "Discarded test images", tuple(parts))
@@ -115,12 +119,12 @@ def _row(split: str, title: str, measured: SelectiveRisk) -> tuple[str, ...]:
     )
 
 
-def _examples(test: LabelledScores, reason: Reason) -> Html | ReportImages:
+def _examples(test: LabelledScores, reason: Reason, band: Band) -> Html | ReportImages:
     indices = np.flatnonzero([one.reason is reason for one in test.expecting])
     if not len(indices):
         return paragraph(element("strong", f"{reason.capitalize()}: "), f"none of the {len(test):,} test images.")
     shown = indices[np.linspace(0, len(indices) - 1, min(EXAMPLES, len(indices))).astype(int)]
-    pictures = [picture(test.records.images[one], test.probability[one]) for one in shown]
+    pictures = [picture(test.records.images[one], test.probability[one], band) for one in shown]
     part = percent(len(indices) / len(test))
     caption = f"{len(indices):,} of {len(test):,} test images ({part}) are {reason}: {MEANING[reason]}"
     return ReportImages(f"discarded-{reason}", (ImageGroup(tuple(pictures), heading=reason),), caption)

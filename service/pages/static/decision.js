@@ -3,7 +3,7 @@
 import { api, detailOf, statusOf } from "./api.js";
 import { unknown } from "./decision-unknown.js";
 import { byId, h, say } from "./dom.js";
-import { milliseconds, moment, probability, UNKNOWN, words } from "./format.js";
+import { edges, milliseconds, moment, probability, UNKNOWN, words } from "./format.js";
 import { showSession } from "./header.js";
 import { badge, explain } from "./reasons.js";
 import { drawScale, drawThreshold } from "./scale.js";
@@ -140,8 +140,7 @@ function familiarity({ novelty, reason, novelty_threshold: threshold }) {
  */
 function certainty({ reason, glasses_probability: value, band }) {
   const isInside = band.low <= value && value <= band.high;
-  const range = `${probability(band.low)} to ${probability(band.high)}`;
-  const text = `Probability of glasses ${probability(value)}, ${isInside ? "inside" : "outside"} the band ${range}.`;
+  const text = `Probability of glasses ${probability(value, band)}, ${isInside ? "inside" : "outside"} the band ${edges(band)}.`;
   const state = reason === "unfamiliar" ? "skipped" : isInside ? "failed" : "passed";
   const title = "Is the probability outside the uncertainty band?";
   return { title, state, text, draw: (place) => drawScale(place, value, band) };

@@ -122,6 +122,7 @@ function row(record) {
     expected,
     model,
     latency_ms: latency,
+    band,
     verdict,
   } = record;
   const picture = image
@@ -133,7 +134,7 @@ function row(record) {
     picture,
     h("a", { class: "result-id mono", href: `/decisions/${record.record}` }, id),
     badge(reason),
-    h("span", { class: "result-score" }, h("strong", {}, probability(value)), ` ${words(label)}`),
+    h("span", { class: "result-score" }, h("strong", {}, probability(value, band)), ` ${words(label)}`),
     h("span", { class: "result-source soft" }, source ?? ""),
     h("span", { class: "result-expected soft" }, expected ? `expected ${words(expected)}` : "no order"),
     h("span", { class: "result-version soft" }, `version ${model.version}`),

@@ -1,5 +1,7 @@
 // Formats numbers and times. Unknown values are a dash.
 
+/** @import { Band } from "../types" */
+
 /** @typedef {number | null | undefined} Value */
 
 export const UNKNOWN = "–";
@@ -36,17 +38,41 @@ export function upper(bound) {
 }
 
 /**
- * A probability as "0.973". Rounding never yields 0.000 or 1.000; such values appear as "<0.001" or ">0.999".
+ * A probability as "0.973", with more digits near an edge of the band, so that the text lies on the same side of it.
+ * Rounding never yields 0.000 or 1.000; such values appear as "<0.001" or ">0.999".
  *
  * @param {Value} value
- * @param {number} [digits]
+ * @param {Pick<Band, "low" | "high">} band
  */
-export function probability(value, digits = 3) {
+export function probability(value, { low, high }) {
   if (!known(value)) return UNKNOWN;
+  const distance = Math.min(Math.abs(value - low), Math.abs(value - high));
+  const isExact = Number(value.toFixed(3)) === value;
+  const digits = isExact ? 3 : Math.min(8, Math.max(3, Math.ceil(-Math.log10(distance))));
+  const text = value.toFixed(digits);
   const least = 10 ** -digits;
-  if (value > 0 && value < least / 2) return `<${NARROW}${least.toFixed(digits)}`;
-  if (value < 1 && value > 1 - least / 2) return `>${NARROW}${(1 - least).toFixed(digits)}`;
-  return value.toFixed(digits);
+  // The text is compared, not the value: 0.9999995 is no more than 1 - 5e-7, and is rounded to 1.000000.
+  if (value > 0 && Number(text) === 0) return `<${NARROW}${least.toFixed(digits)}`;
+  if (value < 1 && Number(text) === 1) return `>${NARROW}${(1 - least).toFixed(digits)}`;
+  return text;
+}
+
+/**
+ * The band as "0.0499 to 0.99999467".
+ *
+ * @param {Pick<Band, "low" | "high">} band
+ */
+export function edges({ low, high }) {
+  return `${edge(low)} to ${edge(high)}`;
+}
+
+/**
+ * An edge of the band with its own digits: rounded, it could lie on the other side of a probability.
+ *
+ * @param {number} value
+ */
+export function edge(value) {
+  return value.toFixed(8).replace(/\.?0+$/, "");
 }
 
 /**

@@ -2,7 +2,7 @@
 
 import { canvas, horizontal, LEFT, linear, RIGHT, rectangle } from "./axes.js";
 import { svg } from "./dom.js";
-import { count, percent } from "./format.js";
+import { count, edge, edges, percent } from "./format.js";
 
 /** @import { Band, Scores } from "../types" */
 /** @import { Scale } from "./axes.js" */
@@ -10,6 +10,9 @@ import { count, percent } from "./format.js";
 const TOP = 22;
 const BOTTOM = 34;
 const LEAST = 0.0005;
+// The label above the band, and half of its width.
+const UNCERTAIN = "discarded as uncertain";
+const HALF = 70;
 const LINES = [0.001, 0.01, 0.1, 1];
 
 /**
@@ -35,7 +38,7 @@ export function drawHistogram(place, scores, band) {
       LINES.map((share) => horizontal(y(share), width, percent(share, share < 0.01 ? 1 : 0))),
       scores.counts.map((images, bin) => drawBin(scores, bin, images, { x, y, base })),
       [band.low, band.high].map((edge) => drawEdge(x(edge), base)),
-      label(x((band.low + band.high) / 2), TOP - 8, "discarded as uncertain", "middle"),
+      label(Math.min(Math.max(x((band.low + band.high) / 2), HALF), width - HALF), TOP - 8, UNCERTAIN, "middle"),
       svg("line", { class: "axis", x1: LEFT, x2: width - RIGHT, y1: base, y2: base }),
       [0, 0.25, 0.5, 0.75, 1].map((at) => label(x(at), base + 15, String(at), "middle")),
       label(x(0.5), base + 31, "probability of glasses", "middle"),
@@ -87,6 +90,21 @@ export function range(bin) {
 }
 
 /**
+ * Sentences about the bins that an edge divides: their bars also count images outside the band.
+ *
+ * @param {Band} band
+ */
+export function describeDivided({ low, high }) {
+  return [
+    { at: low, uncertain: `from ${edge(low)} on` },
+    { at: high, uncertain: `up to ${edge(high)}` },
+  ]
+    .filter(({ at }) => Math.abs(at * 20 - Math.round(at * 20)) > 1e-9)
+    .map(({ at, uncertain }) => ` In the bin ${range(Math.floor(at * 20))} only scores ${uncertain} are uncertain.`)
+    .join("");
+}
+
+/**
  * @param {Scores} scores
  * @param {Band} band
  */
@@ -95,6 +113,6 @@ function describe(scores, band) {
   const low = scores.counts.slice(0, 10).reduce((all, images) => all + images, 0);
   return (
     `Histogram of the latest ${count(scores.total)} scores: ${percent(low / scores.total)} below 0.5, ` +
-    `${percent(1 - low / scores.total)} above. The uncertainty band is ${band.low} to ${band.high}. The table below lists every bin.`
+    `${percent(1 - low / scores.total)} above. The uncertainty band is ${edges(band)}. The table below lists every bin.`
   );
 }

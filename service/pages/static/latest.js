@@ -119,7 +119,7 @@ function thumb(record) {
     h(
       "div",
       { class: "thumb-facts small" },
-      h("strong", { title: "probability of glasses" }, probability(record.glasses_probability)),
+      h("strong", { title: "probability of glasses" }, probability(record.glasses_probability, record.band)),
       badge(record.reason),
       record.expected && h("span", {}, `expected ${words(record.expected)}`),
       h("span", { class: "soft thumb-id", title: record.id }, record.id),

@@ -6,7 +6,7 @@ import { byId, h, say } from "./dom.js";
 import { Errors } from "./errors.js";
 import { count, counted, percent } from "./format.js";
 import { showSession } from "./header.js";
-import { drawHistogram, range } from "./histogram.js";
+import { describeDivided, drawHistogram, range } from "./histogram.js";
 import { History } from "./history.js";
 import { Latest } from "./latest.js";
 import { Poll } from "./poll.js";
@@ -85,7 +85,8 @@ function showScores({ scores, model }) {
   drawHistogram(byId("scores"), scores, model.band);
   const some = `The latest ${counted(scores.total, "score")} of version ${model.version}`;
   const latest = scores.total ? some : "No scores yet";
-  say(byId("scores-note"), `${latest}; grey: scores in the model's card. The axis of shares is logarithmic.`);
+  const divided = describeDivided(model.band);
+  say(byId("scores-note"), `${latest}; grey: scores in the model's card. The axis of shares is logarithmic.${divided}`);
   /**
    * @param {number} images
    * @param {number} bin

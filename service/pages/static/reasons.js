@@ -1,7 +1,7 @@
 // How a decision is named and explained, the same on every page.
 
 import { h } from "./dom.js";
-import { probability, words } from "./format.js";
+import { edges, probability, words } from "./format.js";
 
 /** @import { DecisionRecord } from "../types" */
 
@@ -51,15 +51,15 @@ export function badge(reason) {
  * @param {DecisionRecord} record
  */
 export function explain({ reason, label, expected, glasses_probability: value, band }) {
-  const range = `the band ${probability(band.low)} to ${probability(band.high)}`;
+  const range = `the band ${edges(band)}`;
   switch (reason) {
     case "unfamiliar":
       return "The image is unlike the training images, so its probability says little.";
     case "uncertain":
-      return `The probability ${probability(value)} lies in ${range}.`;
+      return `The probability ${probability(value, band)} lies in ${range}.`;
     case "contradicted":
       return `The label is ${words(label)}, and ${words(expected)} was expected.`;
     default:
-      return `The probability ${probability(value)} lies outside ${range}${expected ? ", and the label is the expected one" : ""}.`;
+      return `The probability ${probability(value, band)} lies outside ${range}${expected ? ", and the label is the expected one" : ""}.`;
   }
 }

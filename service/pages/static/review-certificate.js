@@ -2,7 +2,7 @@
 
 import { api, detailOf } from "./api.js";
 import { byId, h } from "./dom.js";
-import { count, counted, exactPercent, percent, probability, words } from "./format.js";
+import { count, counted, edge, edges, exactPercent, percent, words } from "./format.js";
 
 // The largest number of further labels that the service estimates.
 const MAX_LABELS = 20_000;
@@ -47,7 +47,7 @@ function describe(found) {
   return [
     h("p", { class: "soft small" }, about),
     h("dl", { class: "fact-list" }, ...rows),
-    h("p", {}, `Band: ${probability(band.low)} to ${probability(band.high)}`),
+    h("p", {}, `Band: ${edges(band)}`),
     h("p", { class: "soft small" }, use(found)),
   ];
 }
@@ -68,8 +68,8 @@ function use({ source, classes }) {
  * @param {ClassRecertificate} one
  */
 function outcome(label, one) {
-  const edge = `${label === "glasses" ? "above" : "below"} ${probability(one.edge)}`;
-  const seen = `${count(one.errors)} of ${count(one.images)} wrong ${edge}`;
+  const where = `${label === "glasses" ? "above" : "below"} ${edge(one.edge)}`;
+  const seen = `${count(one.errors)} of ${count(one.images)} wrong ${where}`;
   if (one.certified) return `at most ${exactPercent(one.target_risk)} wrong: ${seen}, keeps ${percent(one.kept, 1)}`;
   if (one.labels_needed === null) {
     const most = count(MAX_LABELS);

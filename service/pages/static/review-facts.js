@@ -1,7 +1,7 @@
 // The facts beside an image: the model's answer on a scale with the band (or hidden), and the rest.
 
 import { h, svg } from "./dom.js";
-import { moment, probability, words } from "./format.js";
+import { edges, moment, probability, words } from "./format.js";
 import { badge, meaning, outcome } from "./reasons.js";
 
 /** @import { AnswerVisibility, ReviewImage } from "../types" */
@@ -52,20 +52,20 @@ export function facts(image, hidden) {
  */
 export function describe(image) {
   const expected = image.expected ? `, expected ${words(image.expected)}` : "";
-  return `${words(image.label)} ${probability(image.glasses_probability)}, ${outcome(image.reason)}${expected}`;
+  return `${words(image.label)} ${probability(image.glasses_probability, image.band)}, ${outcome(image.reason)}${expected}`;
 }
 
 /** @param {ReviewImage} image */
 function scale({ glasses_probability: value, label, band }) {
-  const range = `${probability(band.low)} to ${probability(band.high)}`;
+  const range = edges(band);
   return h(
     "div",
     {
       class: "scale",
       role: "img",
-      "aria-label": `probability of glasses ${probability(value)}; discarded from ${range}`,
+      "aria-label": `probability of glasses ${probability(value, band)}; discarded from ${range}`,
     },
-    h("p", { class: "scale-value" }, probability(value), h("span", { class: "soft small" }, ` ${words(label)}`)),
+    h("p", { class: "scale-value" }, probability(value, band), h("span", { class: "soft small" }, ` ${words(label)}`)),
     svg(
       "svg",
       { viewBox: "0 0 1000 26", preserveAspectRatio: "none", class: "scale-picture", "aria-hidden": "true" },

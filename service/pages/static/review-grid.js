@@ -175,7 +175,7 @@ export class Grid {
     const answer = hidden && !choice ? "answer hidden" : describe(image);
     const verdict = choice ? `${words(choice)}; the model: ` : "";
     tile.setAttribute("aria-label", `Image ${index + 1} of ${this.#page.length}: ${verdict}${answer}`);
-    const model = hidden ? "–" : `${probability(image.glasses_probability)} ${outcome(image.reason)}`;
+    const model = hidden ? "–" : `${probability(image.glasses_probability, image.band)} ${outcome(image.reason)}`;
     const text = choice ? words(choice) : (fault(tile) ?? model);
     const foot = tile.lastElementChild;
     if (foot && foot.textContent !== text) foot.textContent = text;

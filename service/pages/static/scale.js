@@ -2,7 +2,7 @@
 
 import { canvas, linear, rectangle } from "./axes.js";
 import { svg } from "./dom.js";
-import { probability } from "./format.js";
+import { edges, probability } from "./format.js";
 
 /**
  * @param {Element} place
@@ -12,7 +12,7 @@ import { probability } from "./format.js";
 export function drawScale(place, value, band) {
   const x = linear(0, 1, 4, place.clientWidth - 4);
   const at = x(value);
-  const label = `probability ${probability(value)}; the band is ${probability(band.low)} to ${probability(band.high)}`;
+  const label = `probability ${probability(value, band)}; the band is ${edges(band)}`;
   place.replaceChildren(
     canvas(
       place,

@@ -6,11 +6,11 @@ import {
   clock,
   count,
   counted,
+  edges,
   exactPercent,
   milliseconds,
   moment,
   percent,
-  probability,
   rate,
   UNKNOWN,
   upper,
@@ -136,10 +136,10 @@ function recordsFact({ state, queued, written }) {
 
 /** @param {Band} band */
 function bandFact(band) {
-  const edges = `${probability(band.low)} to ${probability(band.high)}`;
-  if (band.chosen_by === "operator") return `${edges}, set by the operator`;
-  if (band.chosen_by === "paper") return `${edges}, from the paper`;
-  return h("span", {}, `${edges}, `, band.classes ? classFacts(band, band.classes) : wholeFact(band));
+  const range = edges(band);
+  if (band.chosen_by === "operator") return `${range}, set by the operator`;
+  if (band.chosen_by === "paper") return `${range}, from the paper`;
+  return h("span", {}, `${range}, `, band.classes ? classFacts(band, band.classes) : wholeFact(band));
 }
 
 /**

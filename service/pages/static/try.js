@@ -2,7 +2,7 @@
 
 import { ApiError, api, detailOf } from "./api.js";
 import { byId, h } from "./dom.js";
-import { milliseconds, probability, UNKNOWN, words } from "./format.js";
+import { edges, milliseconds, probability, UNKNOWN, words } from "./format.js";
 import { badge } from "./reasons.js";
 import { drawScale } from "./scale.js";
 
@@ -14,7 +14,7 @@ import { drawScale } from "./scale.js";
 /** @type {Record<Decision["reason"], (answer: Decision, expected: string) => string>} */
 const REASONS = {
   confident: () => "The model is confident.",
-  uncertain: ({ band }) => `The probability lies in the uncertainty band from ${band.low} to ${band.high}.`,
+  uncertain: ({ band }) => `The probability lies in the uncertainty band from ${edges(band)}.`,
   unfamiliar: () => "The image is unlike the training images.",
   contradicted: ({ label }, expected) => `Label ${words(label)}, expected ${words(expected)}.`,
 };
@@ -113,7 +113,12 @@ function decided(answer, expected, elapsed) {
       badge(answer.reason),
     ),
     scale,
-    h("p", {}, `${words(answer.label)}, probability `, h("strong", {}, probability(answer.glasses_probability))),
+    h(
+      "p",
+      {},
+      `${words(answer.label)}, probability `,
+      h("strong", {}, probability(answer.glasses_probability, answer.band)),
+    ),
     h("p", { class: "soft small" }, REASONS[answer.reason](answer, expected)),
     h(
       "p",

@@ -37,6 +37,7 @@ def test_the_page_is_whole_and_accessible_at_every_width_and_in_both_schemes(
     with open_page(browser, service.url, width=width, scheme=scheme, allowed=["401"]) as page:
         page.goto("/login?next=/&missing=review")
         expect(page.locator("#missing")).to_contain_text("the scope review")
+        expect(page.locator(".nav a")).to_have_text(["Operations", "Decisions", "Review", "API"])
         log_in(page, "lensgate_wrong")
         expect(page.get_by_role("alert")).to_have_text("Unknown or expired token.")
         check_width(page)

@@ -61,7 +61,7 @@ def test_a_decision_is_read_back_as_it_was_answered(recording: Running) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["a/b/c.png", "run/7/image", "100%", "%2F", "../..", "a?b#c", "käse/☃", " ", "batch", "batch/1", "x" * 128],
+    ["a/b/c.png", "run/7/image", "100%", "%2F", "../..", "a?b#c", "käse/☃", " a ", "batch", "batch/1", "x" * 128],
     ids=repr,
 )
 def test_any_id_names_its_decision_in_a_path(recording: Running, name: str) -> None:
