@@ -28,7 +28,7 @@ _MISSING = (404, 410)
 # The members that change when a file is overwritten, by the names of fsspec's stores; the first one present counts.
 _VERSIONS = (
     "ETag", "etag", "md5Hash", "generation", "LastModified", "Last-Modified", "updated", "mtime", "blob_id", "sha",
-    "modificationTime", "modified", "modifiedTime", "last_modified", "modify", "created",
+    "hex", "modificationTime", "modified", "modifiedTime", "last_modified", "modify", "created",
 )  # fmt: skip
 
 

@@ -237,9 +237,11 @@ def test_any_store_of_fsspec_works(bulk: Bulk) -> None:
     bucket.store.rm(bucket.url, recursive=True)
 
 
-@pytest.mark.parametrize("member", ["blob_id", "sha", "modificationTime", "modified", "modify", "last_modified"])
+@pytest.mark.parametrize(
+    "member", ["blob_id", "sha", "hex", "modificationTime", "modified", "modify", "modifiedTime", "last_modified"]
+)
 def test_a_change_of_equal_size_shows_in_any_store(member: str) -> None:
-    """As the listings of Hugging Face, GitHub, HDFS, WebDAV, FTP and Azure tell it."""
+    """As the listings of Hugging Face, GitHub, Git, HDFS, WebDAV, FTP, Google Drive and Jupyter tell it."""
 
     def version(value: str) -> str:
         system = MagicMock()

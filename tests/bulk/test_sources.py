@@ -85,6 +85,7 @@ def test_a_broken_source_is_named_in_the_summary_also_after_a_run_that_skipped_i
     ("flags", "text"),
     [
         (["--source", ""], "--source: the value is empty"),
+        (["--source", " "], "--source must be 1 to 128 characters"),
         (["--source", "a\nb"], "--source must be 1 to 128 characters"),
         (["--source", "a", "--source-column", "b"], "--source and --source-column exclude each other"),
         (["--source-column", "b"], "--source-column needs a Parquet or WebDataset source; use --source"),

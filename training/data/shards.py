@@ -80,7 +80,9 @@ class DecodedFile(BaseModel):
 class ImageBlock(BaseModel):
     """The index of one block, written after its shards: a block without one is not finished.
 
-    `bytes` has the length of each shard by size. A shard that was cut between two images has intact checksums.
+    `bytes` has the length of each shard by size. A shard that was cut between two images has intact checksums. The
+    index is named by the key of the files; shards that lack an image whose read may succeed later have another name, so
+    that those of the next run do not replace them.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -88,6 +90,12 @@ class ImageBlock(BaseModel):
     name: str
     found: tuple[DecodedFile, ...]
     bytes: dict[int, int]
+    key: str = ""
+
+    @property
+    def index(self) -> str:
+        """The file of the index, below `shards`."""
+        return f"{self.key or self.name}.json"
 
     def file(self, size: int) -> str:
         """The shard at `size` pixels, relative to the records."""
@@ -101,21 +109,21 @@ class ImageBlock(BaseModel):
 def write_blocks(items: Sequence[SourceImage], out: AnyPath, *, sizes: Sequence[int]) -> list[ImageBlock]:
     """Write `items` in order as blocks of 450 under `out / shards`.
 
-    Blocks that an earlier run finished from the same files are reused, except those with a fault that may have passed;
-    the others stay until `sweep`.
+    Blocks that an earlier run finished from the same files are reused, unless a fault of the disk, network or
+    permissions has passed since; the others stay until `sweep`.
     """
-    parts = [tuple(items[start : start + SHARD_IMAGES]) for start in range(0, len(items), SHARD_IMAGES)]
-    names = [f"{index:05d}-{_key(part)}" for index, part in enumerate(parts)]
-    done = _finished(out, names, sizes)
-    todo = [item for name, part in zip(names, parts, strict=True) if not done[name] for item in part]
+    cut = (tuple(items[start : start + SHARD_IMAGES]) for start in range(0, len(items), SHARD_IMAGES))
+    parts = {f"{index:05d}-{_key(part)}": part for index, part in enumerate(cut)}
+    done = _finished(out, parts, sizes)
+    todo = [item for key, part in parts.items() if not done[key] for item in part]
     # Bounded: decoded images must not pile up if storage is slower than decoding.
     decode = parallel_map(partial(_decode, sizes=sizes), todo, threads=usable_cores(), ahead=2 * SHARD_IMAGES)
     with decode as decoded, progress_bar(decoded, title="decode", total=len(todo), unit="image") as shown:
         outcomes = iter(shown)
         blocks = [
-            done[name]
-            or _write_block(out, name, sizes, list(zip(part, itertools.islice(outcomes, len(part)), strict=True)))
-            for name, part in zip(names, parts, strict=True)
+            done[key]
+            or _write_block(out, key, sizes, list(zip(part, itertools.islice(outcomes, len(part)), strict=True)))
+            for key, part in parts.items()
         ]
         # The bar ends at its total once its iterator is exhausted.
         next(outcomes, None)
@@ -124,7 +132,7 @@ def write_blocks(items: Sequence[SourceImage], out: AnyPath, *, sizes: Sequence[
 
 def sweep(out: AnyPath, blocks: Sequence[ImageBlock], sizes: Sequence[int]) -> None:
     """Delete outdated shards and partial files of a crash."""
-    named = {f"{block.name}.json" for block in blocks}
+    named = {block.index for block in blocks}
     named |= {block.file(size).removeprefix(f"{FOLDER}/") for block in blocks for size in sizes}
     for name in sizes_of(out / FOLDER).keys() - named:
         if _OURS.match(name):
@@ -183,21 +191,44 @@ def _key(part: Sequence[SourceImage]) -> str:
     return hashlib.sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest()[:12]
 
 
-def _finished(out: AnyPath, names: Sequence[str], sizes: Sequence[int]) -> dict[str, ImageBlock | None]:
-    """Return the complete blocks by name; None for those that must be decoded."""
+def _finished(
+    out: AnyPath, parts: Mapping[str, Sequence[SourceImage]], sizes: Sequence[int]
+) -> dict[str, ImageBlock | None]:
+    """Return the complete blocks by key; None for those that must be decoded."""
     files = sizes_of(out / FOLDER)
-    with parallel_map(partial(_read_block, out, files, sizes), names, threads=READERS, ahead=READERS) as blocks:
-        return dict(zip(names, blocks, strict=True))
+
+    def read(key: str) -> ImageBlock | None:
+        block = _read_block(out, key, files, sizes)
+        return None if block is None or _has_changed(block, parts[key]) else block
+
+    with parallel_map(read, parts, threads=READERS, ahead=READERS) as blocks:
+        return dict(zip(parts, blocks, strict=True))
 
 
-def _read_block(out: AnyPath, files: Mapping[str, int], sizes: Sequence[int], name: str) -> ImageBlock | None:
-    if f"{name}.json" not in files:
+def _read_block(out: AnyPath, key: str, files: Mapping[str, int], sizes: Sequence[int]) -> ImageBlock | None:
+    if f"{key}.json" not in files:
         return None
     try:
-        block = ImageBlock.model_validate_json((out / FOLDER / f"{name}.json").read_bytes())
+        block = ImageBlock.model_validate_json((out / FOLDER / f"{key}.json").read_bytes())
     except (OSError, ValidationError):
         return None
     return block if all(block.is_whole(size, files) for size in sizes) else None
+
+
+def _has_changed(block: ImageBlock, part: Sequence[SourceImage]) -> bool:
+    """Return whether a file that could not be read can be, or fails in another way."""
+
+    def fault(path: Path) -> str:
+        try:
+            read_image_file(path)
+        except OSError as error:
+            return str(error)
+        return ""
+
+    return any(
+        found.may_pass and fault(item.example.path) != found.fault
+        for item, found in zip(part, block.found, strict=True)
+    )
 
 
 _Decoded = tuple[DecodedFile, list[Pixels]]
@@ -216,25 +247,23 @@ def _decode(item: SourceImage, sizes: Sequence[int]) -> _Decoded:
 
 
 def _write_block(
-    out: AnyPath, name: str, sizes: Sequence[int], outcomes: Sequence[tuple[SourceImage, _Decoded]]
+    out: AnyPath, key: str, sizes: Sequence[int], outcomes: Sequence[tuple[SourceImage, _Decoded]]
 ) -> ImageBlock:
-    may_pass = any(found.may_pass for _, (found, _) in outcomes)
-    if may_pass:
-        name = _unfinished_name(name, [found for _, (found, _) in outcomes])
+    found = tuple(file for _, (file, _) in outcomes)
+    name = _unfinished_name(key, found) if any(file.may_pass for file in found) else key
     lengths = {
         size: _write_shard(out / _file(name, size), [(item, pixels[index]) for item, (_, pixels) in outcomes if pixels])
         for index, size in enumerate(sizes)
     }
-    block = ImageBlock(name=name, found=tuple(found for _, (found, _) in outcomes), bytes=lengths)
-    if not may_pass:
-        write_atomically(out / FOLDER / f"{name}.json", block.model_dump_json().encode())
+    block = ImageBlock(name=name, found=found, bytes=lengths, key=key)
+    write_atomically(out / FOLDER / block.index, block.model_dump_json().encode())
     return block
 
 
-def _unfinished_name(name: str, found: Sequence[DecodedFile]) -> str:
-    """Return a name for a block that the next run decodes again, so that its shards do not replace these."""
-    states = [name, *(file.sha256 or file.fault for file in found)]
-    return f"{name[:6]}{hashlib.sha256(repr(states).encode()).hexdigest()[:12]}"
+def _unfinished_name(key: str, found: Sequence[DecodedFile]) -> str:
+    """Return a name for the shards of a block in which files could not be read."""
+    states = [key, *(file.sha256 or file.fault for file in found)]
+    return f"{key[:6]}{hashlib.sha256(repr(states).encode()).hexdigest()[:12]}"
 
 
 def _write_shard(shard: AnyPath, rows: Sequence[tuple[SourceImage, Pixels]]) -> int:

@@ -12,9 +12,9 @@ from numpy.typing import ArrayLike, NDArray
 
 Points = NDArray[np.float64]
 
-# Beyond this |x| the surface faces away from the viewer, and a turn does not move it sideways.
 SPAN_POINTS = 8
 ELLIPSE_CORNERS = 40
+# Beyond this |x| the surface faces away from the viewer, and a turn does not move it sideways.
 TURN_REACH = 1.25
 
 
