@@ -24,6 +24,10 @@ _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), 
 _MAX_CHUNKS = 2**16
 """Limit of chunks in one file: at 8 kB each, as libpng writes them, they hold 500 MB. Walking over them takes 50 ms."""
 
+_MAX_KEYED_BYTES = 6 * 2**20
+"""Limit of compressed pixels with 16 bits a channel and a transparent colour, which are inflated three times: 15 MB of
+blocks without pixels took 2.8 s."""
+
 _LONGEST_TABLE = 3 * 256 + 1
 """Kept bytes of a PLTE or tRNS chunk: one more than the maximum, so that the length check sees the excess."""
 
@@ -109,6 +113,7 @@ def parse_png(data: ImageBytes) -> ParsedPng:
 
     Raises:
         CorruptImage: a chunk that pixels depend on is missing, damaged, out of place or unknown.
+        UnsupportedImage: decoding could take too long.
     """
     view = memoryview(data)
     stream: list[memoryview] = []
@@ -154,6 +159,11 @@ def _parsed(data: ImageBytes, tables: dict[bytes, bytes], stream: Sequence[memor
     palette = tables.get(b"PLTE", b"") if colour == PALETTE else b""
     if colour == PALETTE and (len(palette) % 3 or not 3 <= len(palette) <= 3 * 256):
         raise CorruptImage("the png has no palette, or one of a wrong length")
+    if (depth, colour) == (16, RGB) and b"tRNS" in tables and sum(map(len, stream)) > _MAX_KEYED_BYTES:
+        raise UnsupportedImage(
+            "the png has 16 bits a channel, a transparent colour and more than 6 MiB of compressed pixels: convert it "
+            "to 8 bits a channel"
+        )
     return ParsedPng(width, height, depth, colour, interlace == 1, palette, tables.get(b"tRNS", b""), stream)
 
 

@@ -76,6 +76,21 @@ def test_a_transparent_colour_of_16_bits_is_compared_in_full(channel: int) -> No
     assert np.count_nonzero(read_pixels(data, 4).any(axis=2)) == 2
 
 
+@pytest.mark.parametrize("is_above", [False, True], ids=["6 MiB", "one byte more"])
+def test_a_transparent_colour_of_16_bits_with_megabytes_of_pixels_is_refused(is_above: bool) -> None:
+    samples = np.full((4, 4, 3), 0x1234)
+    stream = stream_of(samples, depth=16)
+    # Empty stored blocks, of five bytes each, between the head of the stream and its pixels.
+    count, rest = divmod(6 * 2**20 - len(stream), 5)
+    blocks = stream[:2] + bytes([0, 0, 0, 255, 255]) * count + stream[2:] + bytes(rest + is_above)
+    chunks = [header_of(4, 4, depth=16), (b"tRNS", bytes(6)), (b"IDAT", blocks), (b"IEND", b"")]
+    if not is_above:
+        assert (read_pixels(png_file(*chunks), 4) == 0x12).all()
+        return
+    with pytest.raises(UnsupportedImage, match="more than 6 MiB of compressed pixels"):
+        read_pixels(png_file(*chunks), 4)
+
+
 @pytest.mark.parametrize(
     ("colour", "right", "wrong"),
     [("grey", b"\x00\x07", b"\x07"), ("rgb", bytes([0, 7] * 3), b"\x00\x07"), ("palette", bytes([255, 0]), b"")],
