@@ -52,7 +52,7 @@ def describe_true_class(label: Label, part: ClassCertificate, confidence: float)
 
 def describe_confidence(certificate: Certificate) -> tuple[str, ...]:
     """State the confidence of one promise and of both; empty unless both are certified."""
-    if not all(part.certified for part in certificate.classes.values()):
+    if not certificate.complete:
         return ()
     each, both = map(percent_exact, (certificate.confidence, max(0.0, 1 - 2 * (1 - certificate.confidence))))
     return (f"Each class's promise holds with {each} confidence by itself, and both together with at least {both}.",)

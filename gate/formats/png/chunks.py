@@ -118,7 +118,8 @@ def parse_png(data: ImageBytes) -> ParsedPng:
     view = memoryview(data)
     stream: list[memoryview] = []
     tables: dict[bytes, bytes] = {}
-    _, _, depth, colour, *_ = _IHDR.unpack_from(data, len(PNG_SIGNATURE) + _HEAD.size)
+    header = _IHDR.unpack_from(data, len(PNG_SIGNATURE) + _HEAD.size)
+    _, _, depth, colour, *_ = header
     chunks = png_chunks(data)
     next(chunks, None)  # IHDR
     for kind, start, end in chunks:
@@ -134,7 +135,7 @@ def parse_png(data: ImageBytes) -> ParsedPng:
             )
     if not stream:
         raise CorruptImage("the png is damaged or incomplete: there is no whole IDAT chunk")
-    return _parsed(data, tables, stream)
+    return _parsed(header, tables, stream)
 
 
 def _checked(view: memoryview, kind: bytes, start: int, end: int) -> memoryview:
@@ -152,8 +153,8 @@ def _add_table(tables: dict[bytes, bytes], kind: bytes, body: memoryview, *, col
         tables.setdefault(kind, bytes(body[:_LONGEST_TABLE]))
 
 
-def _parsed(data: ImageBytes, tables: dict[bytes, bytes], stream: Sequence[memoryview]) -> ParsedPng:
-    width, height, depth, colour, compression, filters, interlace = _IHDR.unpack_from(data, len(PNG_SIGNATURE) + 8)
+def _parsed(header: tuple[int, ...], tables: dict[bytes, bytes], stream: Sequence[memoryview]) -> ParsedPng:
+    width, height, depth, colour, compression, filters, interlace = header
     if depth not in _DEPTHS.get(colour, ()) or compression or filters or interlace > 1:
         raise CorruptImage("the png's IHDR chunk names a depth, colour type or method that PNG does not define")
     palette = tables.get(b"PLTE", b"") if colour == PALETTE else b""
