@@ -426,20 +426,25 @@ def test_asynchronous_call_ends_at_the_deadline() -> None:
 
 
 def test_many_tasks_that_decide_at_once_take_few_connections() -> None:
-    busy, most = 0, 0
-
-    async def answer(request: httpx.Request) -> httpx.Response:
-        nonlocal busy, most
-        busy += 1
-        most = max(most, busy)
-        await asyncio.sleep(0.001)
-        busy -= 1
-        return accepted(request)
-
     async def run() -> None:
+        entered, go = asyncio.Semaphore(0), asyncio.Event()
+        busy, most = 0, 0
+
+        async def answer(request: httpx.Request) -> httpx.Response:
+            nonlocal busy, most
+            busy += 1
+            most = max(most, busy)
+            entered.release()
+            await go.wait()
+            busy -= 1
+            return accepted(request)
+
         async with AsyncGate(URL, transport=httpx.MockTransport(answer)) as gate:
-            found = await asyncio.gather(*(gate.decide(FILE, id=f"n{number}") for number in range(200)))
-        assert names(found) == [f"n{number}" for number in range(200)]
+            decisions = asyncio.gather(*(gate.decide(FILE, id=f"n{number}") for number in range(200)))
+            for _ in range(64):
+                await asyncio.wait_for(entered.acquire(), 60)
+            go.set()
+            assert names(await decisions) == [f"n{number}" for number in range(200)]
         assert most == 64
 
     asyncio.run(run())
