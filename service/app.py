@@ -71,7 +71,7 @@ def create_app(
     metrics.expect_routes([OTHER, RECORD, *_documented(infer, routers)])
     background = [
         bounded_reader_threads(),
-        runtime.place.link,
+        runtime.worker.link,
         runtime,
         sampler,
         ReviewRefresh(store, reviews, served=served),

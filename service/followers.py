@@ -7,12 +7,12 @@ from service.inference.decode_pool import DecodePool
 from service.inference.model_runner import LoadedModel
 from service.inference.shadow import Shadow
 from service.metrics.decisions import Metrics
-from service.place import Place
 from service.records.differences import Differences
 from service.records.recorder import Recorder
 from service.records.store import Store
 from service.records.writer import Limits
 from service.settings import Settings
+from service.worker_context import WorkerContext
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ def make_followers(
     metrics: Metrics,
     *,
     shadow: LoadedModel | None,
-    place: Place,
+    worker: WorkerContext,
     decode_pool: DecodePool,
 ) -> Followers:
     """Make the followers that `settings` asks for; no thread is started.
@@ -54,7 +54,7 @@ def make_followers(
         settings: of the service.
         metrics: count what the followers do.
         shadow: the shadow version, if there is one.
-        place: of this process among the workers.
+        worker: this process among the workers.
         decode_pool: decodes the images of requests, which come before the previews.
 
     Raises:
@@ -72,8 +72,8 @@ def make_followers(
         max_pixels=settings.max_pixels,
         budget=decode_pool.budget,
         is_busy=lambda: decode_pool.queued > 0,
-        share=place.share,
-        prunes=place.is_first,
+        share=worker.share,
+        prunes=worker.is_first,
         differences=differences,
     )
     return Followers(follower, recorder)

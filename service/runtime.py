@@ -21,9 +21,9 @@ from service.inference.pipeline import Pipeline
 from service.metrics.decisions import Metrics
 from service.metrics.gathering import Gathering
 from service.observers import CountDecisions, RecordDecisions
-from service.place import ALONE, Place
 from service.records.store import Store
 from service.settings import Settings
+from service.worker_context import ALONE, WorkerContext
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +39,7 @@ class Runtime:
     decode_pool: DecodePool
     pipeline: Pipeline
     followers: Followers
-    place: Place
+    worker: WorkerContext
     metrics_of_all: Gathering
 
     @property
@@ -62,7 +62,7 @@ class Runtime:
     def connections(self) -> int:
         """The maximum number of connections of each port of this process."""
         ports = 1 + sum(port is not None for port in (self.settings.metrics_port, self.settings.grpc_port))
-        return connection_limit(self.place.share(self.settings.max_connections), ports=ports)
+        return connection_limit(self.worker.share(self.settings.max_connections), ports=ports)
 
     def check_alive(self) -> None:
         """Raise NotReady if only a restart helps."""
@@ -105,7 +105,7 @@ def build_runtime(
     loaded: LoadedModel,
     *,
     shadow: LoadedModel | None = None,
-    place: Place = ALONE,
+    worker: WorkerContext = ALONE,
 ) -> Runtime:
     """Build the parts of one process; no thread is started.
 
@@ -113,7 +113,7 @@ def build_runtime(
         settings: of the service; its limits are those of all workers, and this one keeps its share.
         loaded: the model to serve.
         shadow: the shadow version, if there is one.
-        place: of this process among the workers.
+        worker: this process among the workers.
 
     Raises:
         SettingsError: the settings do not name a usable store of decisions, or a band that does not fit a card.
@@ -121,13 +121,13 @@ def build_runtime(
     metrics = Metrics(CollectorRegistry())
     metrics.sources.expect(settings.listed_sources)
     decode_pool = DecodePool(
-        threads=place.threads(settings.decode_threads or usable_cores()),
+        threads=worker.threads(settings.decode_threads or usable_cores()),
         observe=metrics.observe_decode,
-        budget=DecodeBudget(place.share(settings.max_decode_bytes)),
+        budget=DecodeBudget(worker.share(settings.max_decode_bytes)),
     )
-    followers = make_followers(settings, metrics, shadow=shadow, place=place, decode_pool=decode_pool)
+    followers = make_followers(settings, metrics, shadow=shadow, worker=worker, decode_pool=decode_pool)
     pipeline = _make_pipeline(settings, loaded, metrics=metrics, decode_pool=decode_pool, followers=followers)
-    admission = _make_admission(settings, pipeline, place)
+    admission = _make_admission(settings, pipeline, worker)
     _watch_load(metrics, pipeline, admission)
     return Runtime(
         settings=settings,
@@ -136,8 +136,8 @@ def build_runtime(
         decode_pool=decode_pool,
         pipeline=pipeline,
         followers=followers,
-        place=place,
-        metrics_of_all=Gathering(metrics, number=place.number, workers=place.link),
+        worker=worker,
+        metrics_of_all=Gathering(metrics, number=worker.number, workers=worker.link),
     )
 
 
@@ -173,12 +173,12 @@ def _watch_load(metrics: Metrics, pipeline: Pipeline, admission: Admission) -> N
     )
 
 
-def _make_admission(settings: Settings, pipeline: Pipeline, place: Place) -> Admission:
+def _make_admission(settings: Settings, pipeline: Pipeline, worker: WorkerContext) -> Admission:
     return Admission(
-        max_images=place.share(settings.max_inflight_images),
-        max_bytes=max(place.share(settings.max_inflight_bytes), settings.max_body_bytes),
+        max_images=worker.share(settings.max_inflight_images),
+        max_bytes=max(worker.share(settings.max_inflight_bytes), settings.max_body_bytes),
         max_body_bytes=settings.max_body_bytes,
         predicted_wait=pipeline.predicted_wait,
-        max_streams=place.share(settings.max_streams),
+        max_streams=worker.share(settings.max_streams),
         share=settings.max_share_per_caller,
     )

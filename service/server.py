@@ -29,6 +29,7 @@ from service.access.tokens import open_tokens
 from service.api.health import make_probe_server
 from service.api.v2.inference import Inference
 from service.app import create_app
+from service.concurrency.periodic import Repeated
 from service.errors import SettingsError
 from service.http.connections import MAX_HANDSHAKES, Handshakes
 from service.http.ports import bind_port, check_ports, url_of
@@ -39,12 +40,11 @@ from service.inference.model_loading import load_model, load_shadow, load_within
 from service.inference.model_reload import ModelWatch, State, read_state
 from service.inference.model_runner import LoadedModel
 from service.metrics.access import CertificateMetrics
-from service.periodic import Repeated
-from service.place import ALONE, Place
 from service.process.json_logs import configure_logging
 from service.process.parent_link import ParentLink
 from service.runtime import Runtime, build_runtime
 from service.settings import Settings
+from service.worker_context import ALONE, WorkerContext
 
 if TYPE_CHECKING:
     from service.grpc_server.server import GrpcServer
@@ -53,27 +53,27 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def make_server(settings: Settings, place: Place = ALONE) -> "Server":
+def make_server(settings: Settings, worker: WorkerContext = ALONE) -> "Server":
     """Load the current model and wrap it in a server that is ready to run.
 
     Args:
         settings: of the service.
-        place: of this process among the workers.
+        worker: this process among the workers.
 
     Raises:
         GateError: the model, the device or a setting is at fault; the text names the cure.
     """
-    if place.link is None:
+    if worker.link is None:
         check_exposure(settings)
         check_ports(settings)
-    configure_logging(settings.log_level, worker=place.number if place.link else None)
+    configure_logging(settings.log_level, worker=worker.number if worker.link else None)
     # A `_created` series beside each counter would double the number of series in Prometheus.
     disable_created_metrics()  # type: ignore[no-untyped-call]
     if not ACCELERATED:
         log.warning(
             "PNGs are decoded by Pillow, which takes four times as long: no C compiler was found at installation"
         )
-    if place.is_first:
+    if worker.is_first:
         for warning in unknown_variables(os.environ, Settings.variables().values()):
             log.warning(warning)
     store = ModelStore(settings.models)
@@ -81,7 +81,7 @@ def make_server(settings: Settings, place: Place = ALONE) -> "Server":
     load = partial(load_model, store, settings)
     loaded = load_within(load, settings)
     shadow = load_within(partial(load_shadow, store, settings), settings)
-    runtime = build_runtime(settings, loaded, shadow=shadow, place=place)
+    runtime = build_runtime(settings, loaded, shadow=shadow, worker=worker)
     watch = watch_model(runtime, store, load=load, seen=seen)
     return Server(settings, runtime, tracer=_make_tracer(settings), watch=watch)
 
@@ -131,7 +131,7 @@ class Server(QuietServer):
     ) -> None:
         self._runtime = runtime
         tokens = open_tokens(settings, runtime.metrics.registry)
-        limits = RateLimits(shared=runtime.place.rates)
+        limits = RateLimits(shared=runtime.worker.rates)
         guard = Guard(tokens, limits=limits, on_limit=partial(runtime.metrics.observe_shed, "rate_limit"))
         inference = Inference(runtime)
         self._certificate = _load_certificate(settings, CertificateMetrics(runtime.metrics.registry))
@@ -140,12 +140,12 @@ class Server(QuietServer):
         self._watches: list[Repeated] = [watch] if watch else []
         self._watches += [each.watch for each in (tokens, self._certificate) if each]
         self.grpc = _make_grpc_server(inference, guard, tracer=tracer, certificate=self._certificate)
-        self._link = runtime.place.link
+        self._link = runtime.worker.link
         if self._link is not None:
             self._connect(self._link)
         self._listeners: list[socket.socket] | None = None
         on_refusal = runtime.metrics.observe_refusal
-        self._handshakes = Handshakes(runtime.place.share(MAX_HANDSHAKES), on_refusal)
+        self._handshakes = Handshakes(runtime.worker.share(MAX_HANDSHAKES), on_refusal)
         super().__init__(
             make_config(
                 create_app(inference, guard, tracer=tracer, parts=(watch, self.grpc)),
@@ -200,7 +200,7 @@ class Server(QuietServer):
 
     def _announce(self) -> None:
         """Announce the URL: as text on a terminal, otherwise as a log line."""
-        if not (self._runtime.place.is_first and os.isatty(2) and log.isEnabledFor(logging.INFO)):
+        if not (self._runtime.worker.is_first and os.isatty(2) and log.isEnabledFor(logging.INFO)):
             log.info("running on %s (Press CTRL+C to quit)", self.url)
             return
         card = self._runtime.runner.card

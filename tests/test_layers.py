@@ -17,7 +17,7 @@ LAYERS = {
     "bulk": ("sources", "output", "work", "engines"),
     "lensgate_client": ("_pixels", "_protocol", "_http", "_stream"),
     "service": (
-        *("process", "inference", "metrics", "http", "access", "records", "review"),
+        *("concurrency", "process", "inference", "metrics", "http", "access", "records", "review"),
         *("api", "grpc_server", "pages"),
     ),
     "training": ("data", "drawing", "model", "evaluation", "figures", "search", "report", "paper", "cli"),

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from gate.files import read_regular
 from service.access.validity import read_ends
+from service.concurrency.file_watch import FileWatch
 from service.errors import SettingsError
-from service.file_watch import FileWatch
 from service.metrics.access import CertificateMetrics
 
 log = logging.getLogger(__name__)

@@ -20,8 +20,8 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 from gate.files import read_regular
 from gate.validation import explain, is_number
 from service.access.principal import ANONYMOUS_NAME, Principal, Scope
+from service.concurrency.file_watch import FileWatch
 from service.errors import SettingsError
-from service.file_watch import FileWatch
 from service.metrics.access import AccessMetrics
 from service.settings import Settings
 

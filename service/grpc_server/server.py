@@ -53,7 +53,7 @@ class GrpcServer:
             settings,
             host=settings.host,
             port=settings.grpc_port or 0,
-            reuse_port=self._runtime.place.link is not None,
+            reuse_port=self._runtime.worker.link is not None,
             connections=self._runtime.connections,
             certificate=self._certificate,
         )

@@ -47,8 +47,8 @@ class InferenceService:
     """
 
     def __init__(self, inference: Inference, *, guard: Guard, log: RequestLog) -> None:
-        settings, place = inference.runtime.settings, inference.runtime.place
-        limit = max(1, place.share(settings.max_inflight_bytes) // settings.grpc_max_message_bytes)
+        settings, worker = inference.runtime.settings, inference.runtime.worker
+        limit = max(1, worker.share(settings.max_inflight_bytes) // settings.grpc_max_message_bytes)
         self._inference = inference
         self._runtime = inference.runtime
         self._settings = settings
@@ -58,7 +58,7 @@ class InferenceService:
         self._streams: set[InferStream] = set()
         self._shares = Shares(settings.max_share_per_caller, {"calls": inference.runtime.connections})
         # The next message of an open stream may arrive at any time.
-        self._max_streams = min(limit, place.share(settings.max_streams))
+        self._max_streams = min(limit, worker.share(settings.max_streams))
         self._inferrer = Inferrer(inference)
         self._calls = 0
         self._is_idle = asyncio.Event()

@@ -11,8 +11,8 @@ from typing import Any, Generic, TypeVar
 
 from gate import DecodeBudget
 from gate.cores import usable_cores
+from service.concurrency.futures import call_in_loop, settle
 from service.errors import DeadlineExceeded, NotReady
-from service.futures import call_in_loop, settle
 from service.inference.payload import Payload
 from service.inference.running_mean import RunningMean
 

@@ -9,8 +9,8 @@ from gate import ModelError, ModelStore
 from gate.errors import GateError
 from gate.golden import open_scorer
 from gate.model_store import Model
+from service.concurrency.daemon_threads import start_daemon
 from service.inference.model_runner import LoadedModel
-from service.process.daemon_threads import start_daemon
 from service.settings import Settings
 
 log = logging.getLogger(__name__)

@@ -10,13 +10,13 @@ from functools import partial
 from gate import ModelError, ModelStore
 from gate.errors import GateError
 from gate.model_store import CARD_FILE, CURRENT_FILE, GRAPH_FILE
-from service.file_watch import stamp
+from service.concurrency.daemon_threads import start_daemon
+from service.concurrency.file_watch import stamp
+from service.concurrency.periodic import Repeated
 from service.inference.model_loading import load_timeout, longest_load
 from service.inference.model_runner import LoadedModel
 from service.inference.observers import InferenceMetrics
 from service.inference.pipeline import Pipeline
-from service.periodic import Repeated
-from service.process.daemon_threads import start_daemon
 from service.settings import Settings
 
 log = logging.getLogger(__name__)

@@ -9,8 +9,8 @@ from typing import Any
 from gate import ImageError
 from gate.pixels import Pixels
 from gate.scorer import Score
+from service.concurrency.futures import call_in_loop, gather_or_cancel, settle
 from service.errors import InvalidImage, NotReady
-from service.futures import call_in_loop, gather_or_cancel, settle
 from service.inference.batcher import Scored
 from service.inference.decode_pool import Decoded, DecodePool
 from service.inference.model_runner import LoadedModel, ModelRunner

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Literal, Self
 
+from service.concurrency.periodic import Repeated
 from service.errors import NotReady
 from service.metrics.reading import Reading
 from service.metrics.snapshot import Counts, LoadCounts, RecordCounts, ShadowCounts
@@ -27,7 +28,6 @@ from service.pages.snapshot import (
     show_scores,
     show_stage,
 )
-from service.periodic import Repeated
 from service.runtime import Runtime
 
 STEP_SECONDS = 5.0

@@ -83,7 +83,7 @@ def main(options: ParentOptions) -> int:
         return 1
 
     def command(number: int, link: int) -> list[str]:
-        return python_command("service.worker", replace(options.worker, number=number, link=link).encode())
+        return python_command("service.worker_command", replace(options.worker, number=number, link=link).encode())
 
     shared = [options.worker.rates]
     return Supervisor(options.worker.count, command, shared=shared, reload_seconds=options.reload_seconds).run()

@@ -4,8 +4,8 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 
+from service.concurrency.periodic import Repeated
 from service.errors import RecordsUnavailable
-from service.periodic import Repeated
 from service.records.store import Store
 from service.review.audit import Audit, read_audit
 from service.review.metrics import ReviewMetrics

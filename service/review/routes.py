@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from service.concurrency.shared_computation import SharedComputation
 from service.errors import Conflict, Forbidden, MalformedRequest, NotFound, RecordsUnavailable
 from service.http.downloads import Downloads
 from service.http.json_body import JsonRoute
@@ -25,7 +26,6 @@ from service.review.recertify import MIN_CONFIDENCE, Recertificate, recertify
 from service.review.review_kind import ReviewKind
 from service.review.reviewer import Name, find_reviewer
 from service.review.served_version import ServedVersion
-from service.shared_computation import SharedComputation
 
 MAX_CLAIMED = 100
 

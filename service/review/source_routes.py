@@ -5,12 +5,12 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
+from service.concurrency.shared_computation import SharedComputation
 from service.errors import MalformedRequest, NotFound, RecordsUnavailable
 from service.http.openapi import describe_problems
 from service.records.store import Store, require_store
 from service.review.served_version import ServedVersion
 from service.review.sources import SourceQuery, SourceReport, read_sources
-from service.shared_computation import SharedComputation
 
 
 def make_source_routes(store: Store | None, *, served: Callable[[], ServedVersion]) -> APIRouter:

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from common.source_report import find_broken
+from service.concurrency.periodic import Repeated
 from service.errors import RecordsUnavailable
 from service.metrics.sources import SourceMetrics
-from service.periodic import Repeated
 from service.records.store import Store
 from service.review.served_version import ServedVersion
 from service.review.sources import SourceQuery, read_cells

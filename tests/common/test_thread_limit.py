@@ -28,7 +28,7 @@ threading.Thread.start = start
         "from service.process.parent import ParentOptions, main\n"
         f"options = json.loads({OPTIONS!r}) | {{'reload_seconds': 1.0, 'log_level': 'info'}}\n"
         "sys.exit(main(ParentOptions.decode(json.dumps(options))))",
-        "from service.process.parent import WorkerOptions\nfrom service.worker import main\n"
+        "from service.process.parent import WorkerOptions\nfrom service.worker_command import main\n"
         f"sys.exit(main(WorkerOptions(**json.loads({OPTIONS!r})['worker'], link=0)))",
     ],
     ids=["service", "command", "parent", "worker"],

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from service.file_watch import FileWatch
+from service.concurrency.file_watch import FileWatch
 from tests.support.servers import TIMEOUT
 
 

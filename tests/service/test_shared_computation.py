@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
+from service.concurrency.shared_computation import MAX_WAITING, SharedComputation
 from service.errors import Overloaded
-from service.shared_computation import MAX_WAITING, SharedComputation
 from tests.support.servers import TIMEOUT
 
 

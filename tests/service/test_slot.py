@@ -14,11 +14,11 @@ import pytest
 from gate.control_groups import ControlGroups
 from gate.cores import usable_cores
 from service.errors import SettingsError
-from service.place import Place
 from service.process.frames import Channel, Collected, Frame, FrameBuffer, Kind, WorkerReading
 from service.process.rolling_reload import RollingReload
 from service.process.slot import FIRST_DELAY, LONGEST_DELAY, SILENT_SECONDS, STEADY_SECONDS, Slot, describe_status
 from service.settings import Settings
+from service.worker_context import WorkerContext
 from service.workers import Machine, become_parent, count_workers
 from tests.support.servers import wait_until
 
@@ -178,15 +178,11 @@ def test_readings_of_workers_are_the_same_after_the_wire() -> None:
 
 
 def test_workers_keep_the_limits_of_the_machine_together() -> None:
-    places = [Place(number, 3) for number in (1, 2, 3)]
-    assert sum(place.share(256) for place in places) <= 256
-    assert [place.share(2) for place in places] == [1, 1, 1]
-    assert [Place(1, 2).threads(16), Place(1, 8).threads(64), Place(1, 2).threads(2), Place().threads(5)] == [
-        12,
-        12,
-        2,
-        5,
-    ]
+    workers = [WorkerContext(number, 3) for number in (1, 2, 3)]
+    assert sum(worker.share(256) for worker in workers) <= 256
+    assert [worker.share(2) for worker in workers] == [1, 1, 1]
+    for count, cores, threads in ((2, 16, 12), (8, 64, 12), (2, 2, 2), (1, 5, 5)):
+        assert WorkerContext(1, count).threads(cores) == threads
 
 
 @pytest.mark.parametrize(("cores", "count"), [(0.5, 1), (8, 1), (8.5, 2), (16, 2), (64, 8), (5000, 128)])

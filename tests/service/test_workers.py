@@ -255,7 +255,7 @@ def test_a_worker_whose_parent_ended_while_it_loaded_does_not_listen(models: Pat
         )
         Channel(ours).send(Frame(Kind.EARLIER))
         with subprocess.Popen(
-            python_command("service.worker", options.encode()),
+            python_command("service.worker_command", options.encode()),
             env={**os.environ, "LENSGATE_MODELS": str(models), "LENSGATE_RECORDS_URL": "off"},
             pass_fds=(theirs.fileno(), rates),
             stderr=subprocess.PIPE,

@@ -9,8 +9,8 @@ from service.api.v2.metadata import served_model
 from service.api.v2.request import InferenceRequest, ServedModel, SharedMemoryRange
 from service.api.v2.shared_memory import SharedMemoryRegions
 from service.api.v2.statistics import Statistics
+from service.concurrency.futures import gather_or_cancel
 from service.errors import InvalidImage, NotFound
-from service.futures import gather_or_cancel
 from service.inference.decode_pool import Decoded
 from service.inference.payload import Payload
 from service.inference.preprocess import ModelInputs

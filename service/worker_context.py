@@ -1,4 +1,4 @@
-"""The place of a process among the workers of one service."""
+"""One process among the workers of one service."""
 
 from dataclasses import dataclass
 
@@ -7,11 +7,11 @@ from service.process.parent_link import ParentLink
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Number of this worker, from 1 on, and the number of all workers.
+class WorkerContext:
+    """Number of this worker, its share of the limits, and its link to the parent.
 
     Args:
-        number: of this worker.
+        number: of this worker, from 1 on.
         count: number of workers; 1 for a service of one process.
         link: to the parent; None for a service of one process.
         rates: the shared rate limits; None for a service of one process.
@@ -39,5 +39,5 @@ class Place:
         return min(cores, -(-3 * cores // (2 * self.count)))
 
 
-ALONE = Place()
+ALONE = WorkerContext()
 """The only process of a service."""

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from types import TracebackType
 from typing import Self
 
-from service.futures import call_in_loop
+from service.concurrency.futures import call_in_loop
 
 log = logging.getLogger(__name__)
 

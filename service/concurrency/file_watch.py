@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from service.periodic import Repeated
-from service.process.daemon_threads import start_daemon
+from service.concurrency.daemon_threads import start_daemon
+from service.concurrency.periodic import Repeated
 
 SECONDS = 0.5
 """Time between two checks."""

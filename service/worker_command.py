@@ -1,4 +1,4 @@
-"""`python -m service.worker JSON`: one of several processes that serve a port together."""
+"""`python -m service.worker_command JSON`: one of several processes that serve a port together."""
 
 import socket
 import sys
@@ -7,12 +7,12 @@ from common.terminal import say
 from common.thread_limit import explained_thread_limit
 from gate.errors import GateError
 from service.access.shared_buckets import SharedBuckets
-from service.place import Place
 from service.process.parent import WorkerOptions
 from service.process.parent_link import ParentLink
 from service.process.signals import guard_start
 from service.server import make_server, serve
 from service.settings import Settings
+from service.worker_context import WorkerContext
 
 
 def main(options: WorkerOptions) -> int:
@@ -31,8 +31,8 @@ def _serve(options: WorkerOptions) -> None:
     with socket.socket(fileno=options.link) as connected:
         ports = {name: getattr(options, name) for name in ("port", "metrics_port", "grpc_port")}
         settings = Settings.load({**options.flags, **ports})
-        place = Place(options.number, options.count, ParentLink(connected), SharedBuckets(options.rates))
-        serve(make_server(settings, place))
+        worker = WorkerContext(options.number, options.count, ParentLink(connected), SharedBuckets(options.rates))
+        serve(make_server(settings, worker))
 
 
 if __name__ == "__main__":

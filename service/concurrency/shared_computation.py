@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
+from service.concurrency.daemon_threads import start_daemon
 from service.errors import Overloaded
-from service.process.daemon_threads import start_daemon
 
 MAX_WAITING = 16
 """Largest number of different computations that wait for their turn."""
