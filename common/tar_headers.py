@@ -31,6 +31,7 @@ _OTHERS = {
     b"\xff\xd8\xff": "a JPEG image and no archive of images",
     b"version https://git-lfs": "a Git LFS pointer, fetch its file with `git lfs pull`",
     b"<": "HTML or XML, such as an error page of a server",
+    b"--": "a multipart form, send the archive in it as the whole body",
 }
 
 
