@@ -7,7 +7,7 @@ from dataclasses import dataclass
 BLOCK = 512
 MAX_SIZE = 2**63 - 1
 
-_OCTAL = re.compile(rb" *([0-7]*)[ \0]?")
+_OCTAL = re.compile(rb"[0-7]*")
 _RECORD_DIGITS = 20
 _GNU_MAGIC = b"ustar  \0"
 
@@ -31,6 +31,7 @@ _OTHERS = {
     b"\xff\xd8\xff": "a JPEG image and no archive of images",
     b"version https://git-lfs": "a Git LFS pointer, fetch its file with `git lfs pull`",
     b"<": "HTML or XML, such as an error page of a server",
+    b"--": "a multipart form, send the archive in it as the whole body",
 }
 
 
@@ -69,11 +70,7 @@ def read_number(field: bytes) -> int:
     Raises:
         TarError: an invalid number, negative, or larger than any file.
     """
-    if field[0] & 0x80:
-        size = int.from_bytes(field[1:], "big") if field[0] == 0x80 else -1
-    else:
-        match = _OCTAL.fullmatch(field.partition(b"\0")[0])
-        size = int(match[1] or b"0", 8) if match else -1
+    size = int.from_bytes(field[1:], "big") if field[0] == 0x80 else _octal(field)
     if not 0 <= size <= MAX_SIZE:
         raise TarError(f"the archive has a member whose size {field!r} is not a number from 0 to 2^63 - 1")
     return size
@@ -116,13 +113,18 @@ def hint_at(data: bytes) -> str:
 
 
 def _check(block: bytes) -> None:
-    match = _OCTAL.fullmatch(block[148:156].partition(b"\0")[0])
-    stored = int(match[1] or b"0", 8) if match else -1
+    stored = _octal(block[148:156])
     # The checksum field itself counts as spaces.
     unsigned = sum(block) - sum(block[148:156]) + 8 * ord(" ")
     # Some old writers summed signed bytes.
     if stored != unsigned and stored != unsigned - 256 * sum(byte > 127 for byte in block[:148] + block[156:]):
         raise TarError("there is no tar header where one must be")
+
+
+def _octal(field: bytes) -> int:
+    """Return the number in a field, or -1. Old writers put blanks and NULs on both sides of it."""
+    digits = field.lstrip(b" \0").partition(b"\0")[0].rstrip(b" ")
+    return int(digits or b"0", 8) if _OCTAL.fullmatch(digits) else -1
 
 
 def _text(field: bytes) -> bytes:

@@ -27,6 +27,11 @@ class Rank(Enum):
     """The role of a file in its sample."""
 
     IMAGE = "image"
+    """The main image `x.png`."""
+
+    VARIANT = "variant"
+    """An image of its own, such as `x.0.png`, or `x.latest` that links to an image; candidates do not accompany it."""
+
     CANDIDATE = "candidate"
     """Judged if its sample has no main image: `x.mask.png`, or an image by content alone, such as `x.thumb`."""
 
@@ -147,7 +152,7 @@ class ShardReader:
 
     def _unreadable(self, member: Member, rank: Rank | None) -> Unreadable:
         if rank is None and member.kind is MemberKind.LINK and _rank_by_name(member.target) is not None:
-            rank = Rank.IMAGE
+            rank = Rank.VARIANT
         if rank is None:
             rank = Rank.METADATA if _is_hidden(member.name) else Rank.OTHER
         detail = f"{quoted(member.name)} is {member.kind.value}"
@@ -163,8 +168,8 @@ class ShardReader:
 class _Companions:
     """Decides, member by member, which images of a sample are judged and which accompany another one.
 
-    Members of a sample follow each other. A candidate is a companion if its sample has an image before it, or
-    after it with at most `MAX_HELD` candidates in between.
+    Members of a sample follow each other. A candidate is a companion if its sample has a main image before it, or
+    after it with no variant and at most `MAX_HELD` candidates in between.
     """
 
     def __init__(self) -> None:
@@ -183,6 +188,10 @@ class _Companions:
         if rank is Rank.IMAGE:
             settled = Fate.DROP if self._held else settled
             self._has_image, self._held = True, 0
+            return Fate.JUDGE, settled
+        if rank is Rank.VARIANT:
+            # The lines of held candidates come first.
+            settled, self._held = Fate.JUDGE if self._held else settled, 0
             return Fate.JUDGE, settled
         if rank is not Rank.CANDIDATE:
             return None, settled
@@ -240,7 +249,9 @@ _BARE_ENDINGS = tuple(ending[1:] for ending in IMAGE_ENDINGS)
 
 def _rank_image(annotation: str) -> Rank:
     """Rank an image: `x.mask.png` annotates `x.png`; `x.0.png` and `v1.5-7.png` are images of their own."""
-    return Rank.CANDIDATE if _ANNOTATION.match(annotation) else Rank.IMAGE
+    if not annotation:
+        return Rank.IMAGE
+    return Rank.CANDIDATE if _ANNOTATION.match(annotation) else Rank.VARIANT
 
 
 def _is_image(head: bytes) -> bool:

@@ -41,7 +41,8 @@ def read_expected(column: str, ending: str, members: Mapping[str, Sequence[bytes
     bodies = _own_json(ending, members)
     if not bodies:
         raise InvalidExpected(
-            f"the image has no .json with {column!r}: the members of a sample must be consecutive in the tar"
+            f"the image has no .json with {column!r}: x.png needs x.json, and the members of a sample must be "
+            "consecutive in the tar"
         )
     if len(bodies) > 1:
         raise InvalidExpected("the sample has more than one .json: keep the one with the label")

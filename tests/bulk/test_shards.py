@@ -142,6 +142,8 @@ def test_a_requested_label_is_used_or_is_an_error(
 
 def test_each_image_of_a_sample_has_a_row_and_companions_have_none(bulk: Bulk, tmp_path: Path) -> None:
     names = ["a.png", "a.jpg", "a.mask.png", "b.png", "b.png", "c.1.png", "c.2.png", "d.cond.png", "d.mask.png"]
+    # Hashes that begin with a digit and with a letter.
+    names += ["e.3f2a.png", "e.f00d.png", "e.05.png"]
     rows = rows_of(bulk, tmp_path, tar_bytes([(name, face(LIGHT)) for name in names]))
     assert [row["id"] for row in rows] == [name for name in names if name != "a.mask.png"]
 

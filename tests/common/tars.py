@@ -138,7 +138,9 @@ class Writer:
     def numbered(self) -> None:
         key = self.key()
         for number in range(self.random.randrange(1, 5)):
-            self.image(f"{key}.{number}.png")
+            self.image(f"{key}.{number}{self.random.choice(('', 'f'))}.png")
+            if self.random.random() < 0.3:
+                self.image(f"{key}.f{number}.png")
 
     def companions(self) -> None:
         key = self.key()

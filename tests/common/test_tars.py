@@ -163,8 +163,10 @@ def test_a_compressed_archive_is_read_by_bulk_and_named_by_the_service(
         (b"<!DOCTYPE html><title>503</title>" + bytes(600), "such as an error page"),
         (lzma.compress(b"x" * 600, lzma.FORMAT_ALONE), "decompress it first"),
         (b"PK\x03\x04" + bytes(600), "make a tar of its files"),
+        # curl -F file=@x.tar with the Content-Type of the archive.
+        (b"------------------------d74496d6\r\nContent-Disposition: form-data" + bytes(600), "send the archive in it"),
     ],
-    ids=["Git LFS", "HTML", "lzma", "zip"],
+    ids=["Git LFS", "HTML", "lzma", "zip", "form"],
 )
 def test_what_is_no_archive_is_named_with_its_cure(data: bytes, hint: str) -> None:
     parser = TarParser(MAX_BYTES)

@@ -5,7 +5,7 @@ from tests.fuzz.recipes import Draws
 from tests.service.streams.uploads import BOUNDARY
 
 _CONTENTS = (
-    *(b"picture", b"", b"\r\n", b"\r", b"\r\n--", b"--" + BOUNDARY, b"\r\n--" + BOUNDARY[:-1]),
+    *(b"picture", b"", b"\r\n", b"\r", b"\r\n--", b"--" + BOUNDARY + b"x", b"\r\n--" + BOUNDARY[:-1]),
     *(b"\r\n\r\n--" + BOUNDARY[:-1] + b"8", bytes(range(256)), b"\n--" + BOUNDARY + b"\n"),
 )
 _NAMES = (

@@ -5,7 +5,7 @@ from typing import Any, cast
 
 import pytest
 
-from service.http.uvicorn_adapter.head_writer import HeadWriter
+from service.http.uvicorn_adapter.head_writer import HeadWriter, UnchunkedWriter
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -83,3 +83,24 @@ def test_a_closed_connection_gets_no_late_head() -> None:
 
     asyncio.run(run())
     assert not sent.found
+
+
+@pytest.mark.parametrize(
+    ("writes", "expected"),
+    [
+        ([b"head\r\ntransfer-encoding: chunked\r\n\r\n", b"4\r\n1\r\n2\r\n", b""], b"head\r\n\r\n1\r\n2"),
+        ([b"transfer-encoding: chunked\r\n\r\n", b"1\r\na\r\n0\r\n\r\n"], b"\r\na"),
+        ([b"transfer-encoding: chunked\r\n\r\n", b"1\r\na\r\n", b"0\r\n\r\n"], b"\r\na"),
+        ([b"content-length: 10\r\n\r\n", b"1\r\na\r\n", b"0\r\n\r"], b"content-length: 10\r\n\r\n1\r\na\r\n0\r\n\r"),
+    ],
+)
+def test_an_http_1_0_caller_gets_no_chunks(writes: list[bytes], expected: bytes) -> None:
+    sent = Sent()
+
+    async def run() -> None:
+        writer = UnchunkedWriter(cast("Any", sent), asyncio.get_running_loop(), sent.close)
+        for data in writes:
+            writer.write(data)
+
+    asyncio.run(run())
+    assert b"".join(cast("list[bytes]", sent.found)) == expected

@@ -42,7 +42,8 @@ class FormParser:
 
     A field that is not a file is refused: ignoring it would hide a misplaced parameter.
 
-    A file is complete once the boundary that follows it is.
+    A file is complete once the boundary that follows it is. Writers that close the form after each file, or leave out
+    the line end before a boundary, would lose images in silence: the form then ends in an error.
 
     Args:
         boundary: from the Content-Type.
@@ -79,13 +80,15 @@ class FormParser:
         self._repeated: bytes | None = None
         self._boundary = boundary
         self._is_refused = False
-        self._has_begun = False
         self._place = "before its first part"
         self._is_complete = False
+        self._parts = 0
+        self._lines = _LineCounter(b"--" + boundary + b"\r\n")
 
     def feed(self, data: bytes) -> Iterator[UploadEvent]:
         """See `UploadParser`."""
         fault: MalformedRequest | None = None
+        self._lines.count(data)
         try:
             self._parser.write(data)
         except MultipartParseError as error:
@@ -99,11 +102,18 @@ class FormParser:
 
     def close(self) -> None:
         """See `UploadParser`."""
+        if self._lines.number > self._parts:
+            raise MalformedRequest(
+                "a boundary in the form does not begin a part, so images are missing: each one stands on its own line, "
+                "after CR LF, and only the last one ends in '--'"
+            )
         if not self._is_complete:
-            raise MalformedRequest(f"the form ends {self._place}, without its closing boundary: send the rest too")
+            raise MalformedRequest(
+                f"the form ends {self._place}, without its closing boundary on a line of its own: send the rest too"
+            )
 
     def _describe(self, error: MultipartParseError) -> MalformedRequest:
-        if self._has_begun:
+        if self._parts:
             return MalformedRequest(
                 f"the form is malformed {self._place}: {error}; a part has at most {_MAX_HEADERS} headers, each a line "
                 f"of at most {_MAX_HEADER_BYTES:,} bytes that ends in CR LF"
@@ -114,7 +124,7 @@ class FormParser:
         )
 
     def _on_part_begin(self) -> None:
-        self._has_begun = True
+        self._parts += 1
         self._headers = {}
         self._repeated = None
 
@@ -208,6 +218,21 @@ class FormParser:
 
     def _on_end(self) -> None:
         self._is_complete = True
+
+
+class _LineCounter:
+    """Counts boundaries that would begin a part, wherever they stand."""
+
+    def __init__(self, line: bytes) -> None:
+        self.number = 0
+        self._line = line
+        self._rest = b""
+
+    def count(self, data: bytes) -> None:
+        """Count those that end in `data`, the next piece of the form."""
+        data = self._rest + data
+        self.number += data.count(self._line)
+        self._rest = data[1 - len(self._line) :]
 
 
 def _text(name: bytes) -> str:

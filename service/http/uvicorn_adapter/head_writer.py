@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 
 _CONTINUE = b"HTTP/1.1 100 "
+_CHUNKED = b"transfer-encoding: chunked\r\n"
 
 
 class HeadWriter(asyncio.Transport):
@@ -53,3 +54,22 @@ class HeadWriter(asyncio.Transport):
     def is_closing(self) -> bool:
         """Return whether the connection is closing."""
         return self._transport.is_closing()
+
+
+class UnchunkedWriter(HeadWriter):
+    """Sends a body of unknown length without chunks, which HTTP/1.0 does not have: it ends with the connection.
+
+    Uvicorn writes chunks for every version, each in one call.
+    """
+
+    __slots__ = ("_is_chunked",)
+
+    def write(self, data: bytes) -> None:  # type: ignore[override]  # Uvicorn writes bytes.
+        """Send the head, or a part of the body."""
+        if not self._is_sent:
+            self._is_chunked = _CHUNKED in data
+            data = data.replace(_CHUNKED, b"")
+        elif self._is_chunked and data:
+            size, _, rest = data.partition(b"\r\n")
+            data = rest[: int(size, 16)]
+        super().write(data)

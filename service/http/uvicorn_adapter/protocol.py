@@ -16,7 +16,7 @@ from service.http.scope_state import request_state
 from service.http.uvicorn_adapter.body_protocols import BodyDiscarder, ZeroCopyBodyReader
 from service.http.uvicorn_adapter.closing import CLOSE_SECONDS, Closing
 from service.http.uvicorn_adapter.head_size import HeadSize
-from service.http.uvicorn_adapter.head_writer import HeadWriter
+from service.http.uvicorn_adapter.head_writer import HeadWriter, UnchunkedWriter
 
 HEAD_SECONDS = 10.0
 """Timeout of request headers (slow-loris protection), from the first byte or a new connection."""
@@ -196,8 +196,10 @@ class GateProtocol(HttpToolsProtocol):
             return
         check_target(self.url)
         self._length = check_framing(self.headers, version=self.parser.get_http_version())
+        writer = HeadWriter
         if self.parser.get_http_version() == "1.0":
             self.expect_100_continue = False  # Its callers take an interim answer for the final one.
+            writer = UnchunkedWriter
         self._head_size.note_callback()
         self._is_head_complete = True
         self._closing.cancel()
@@ -207,7 +209,7 @@ class GateProtocol(HttpToolsProtocol):
         self._is_kept_by_body = self.expect_100_continue and self.cycle.keep_alive
         if self._is_kept_by_body:
             self.cycle.keep_alive = False
-        self.cycle.transport = self._writer = HeadWriter(self.transport, self.loop, self._close_answered)
+        self.cycle.transport = self._writer = writer(self.transport, self.loop, self._close_answered)
 
     def on_message_begin(self) -> None:
         """Start a request and attach the connection to its state."""

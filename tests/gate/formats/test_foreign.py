@@ -87,7 +87,7 @@ WRAPPED = {
     "zstd": (b"\x28\xb5\x2f\xfd" + bytes(40), "zstd", "decompress"),
     "bzip2": (bz2.compress(PNG), "bzip2", "decompress"),
     "xz": (lzma.compress(PNG), "xz", "decompress"),
-    "tar": (tar(), "tar archive", "batch"),
+    "tar": (tar(), "tar archive", "whole body of POST /v1/decisions/batch"),
     "zip": (zipped(), "zip archive", "inside"),
     "GIF": (encode(FACE, "GIF"), "GIF", "convert"),
     "BMP": (encode(FACE, "BMP"), "BMP", "convert"),

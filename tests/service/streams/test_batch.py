@@ -135,6 +135,19 @@ def test_expect_100_continue_is_answered_before_the_response(steady: Running) ->
     assert answer.endswith(b"0\r\n\r\n")
 
 
+def test_an_http_1_0_caller_gets_lines_without_chunks(steady: Running) -> None:
+    address = urlsplit(steady.url)
+    body = archive(FACES)
+    with socket.create_connection((address.hostname, address.port), timeout=TIMEOUT) as connection:
+        head = f"POST /v1/decisions/batch HTTP/1.0\r\nContent-Type: {TAR_TYPE}\r\nContent-Length: {len(body)}\r\n\r\n"
+        connection.sendall(head.encode() + body)
+        answer = b"".join(iter(lambda: connection.recv(65536), b""))
+    headers, _, lines = answer.partition(b"\r\n\r\n")
+    assert b"transfer-encoding" not in headers
+    assert json.loads(lines.splitlines()[-1]) == SUMMARY
+    assert len(lines.splitlines()) == len(FACES) + 1
+
+
 @pytest.mark.parametrize(("write", "kind"), WRITERS)
 def test_invalid_image_is_an_error_of_its_own_line(service: Running, write: Any, kind: str) -> None:
     bad = [("a.png", b""), ("b.png", b"text"), ("c.png", FACES[0][1][:60]), ("d.png", encode(flat(0, 8)))]

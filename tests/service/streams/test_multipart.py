@@ -245,6 +245,27 @@ def test_other_data_is_malformed(data: bytes) -> None:
         parse([data])
 
 
+LINE = b"--" + BOUNDARY
+
+
+@pytest.mark.parametrize(
+    "between",
+    [b"\r\n" + LINE + b"--\r\n" + LINE + b"\r\n", LINE + b"\r\n", b"\n" + LINE + b"\r\n"],
+    ids=["closed after each file", "without a line end", "after LF"],
+)
+@pytest.mark.parametrize("step", [1, 50, 1000])
+def test_images_behind_a_misplaced_boundary_are_not_lost_in_silence(between: bytes, step: int) -> None:
+    head = b'Content-Disposition: form-data; name="f"; filename="a.png"\r\n\r\nx'
+    whole = LINE + b"\r\n" + head + between + head + b"\r\n" + LINE + b"--\r\n"
+    with pytest.raises(MalformedRequest, match="does not begin a part, so images are missing"):
+        parse(split(whole, range(0, len(whole), step)))
+
+
+def test_content_that_only_looks_like_a_boundary_is_kept() -> None:
+    content = b"--" + BOUNDARY + b"x\r\n--" + BOUNDARY[:-1] + b"--"
+    assert one(b'Content-Disposition: form-data; filename="a.png"', content)[1:] == [content, ImageEnd()]
+
+
 @pytest.mark.parametrize("boundary", [b"", b"x" * 300])
 def test_missing_or_invalid_boundary_is_malformed(boundary: bytes) -> None:
     with pytest.raises(MalformedRequest, match="oundary"):

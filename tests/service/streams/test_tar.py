@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from common.tar_headers import BLOCK
 from gate.header import IMAGE_ENDINGS
 from service.api.batch.tar_framing import TarParser
 from service.api.batch.upload_events import ImageEnd, ImageStart, UploadEvent
@@ -125,6 +126,15 @@ def test_a_size_that_eight_octal_digits_cannot_hold(archive_format: Format) -> N
     info = tarfile.TarInfo("a.png")
     info.size = 2**34
     assert list(TarParser(LIMIT).feed(info.tobuf(archive_format))) == [ImageStart("a.png", 2**34)]
+
+
+@pytest.mark.parametrize("padded", [b"%o   ", b"  %o  ", b"%o  \0x", b"\0%o", b" \0 %o "])
+def test_numbers_have_blanks_and_nuls_on_both_sides(padded: bytes) -> None:
+    block = bytearray(member("a.png", b"x" * 1000)[:BLOCK])
+    block[124:136] = (padded % 1000).ljust(12, b"\0")
+    block[148:156] = b" " * 8
+    block[148:156] = (padded % sum(block)).ljust(8, b"\0")[:8]
+    assert parse([bytes(block) + b"x" * 1000 + bytes(24 + 2 * BLOCK)]) == [("a.png", b"x" * 1000)]
 
 
 @pytest.mark.parametrize("cut", [1, 511, 512, 600, 1500, 2048, 5000])
