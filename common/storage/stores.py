@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ _EXTRA = ("http:", "https:", "s3:", "s3a:", "gs:", "gcs:")
 """The protocols whose packages are in the extra `bulk`."""
 
 _ARCHIVES = ("zip", "tar", "libarchive")
+_CACHE = "use_listings_cache"
 
 
 def locate(url: str, options: Mapping[str, Any]) -> tuple[FileStore, str]:
@@ -100,15 +101,25 @@ def open_objects(url: str, options: Mapping[str, Any]) -> tuple[ObjectStore, str
         UrlError: the protocol or an option is unknown, or its package is not installed.
     """
     system, path = _connect(url, options)
-    return ObjectStore(system), path
+    # fsspec has a system for each thread: clients such as SFTP's hang if two threads list folders.
+    connect = None if system.async_impl else lambda: _connect(url, options)[0]
+    host = _host(url, system.storage_options.keys() - options.keys())
+    return ObjectStore(system, host=host, connect=connect), path
+
+
+def _host(url: str, taken: Set[str]) -> str:
+    """Return the host in a URL, with user and port, if paths lack it; fsspec has `taken` these options from it."""
+    host = url.partition("://")[2].partition("/")[0]
+    if "account_name" in taken:
+        return host.rpartition("@")[2]
+    return host if "host" in taken else ""
 
 
 def _connect(url: str, options: Mapping[str, Any]) -> tuple[Any, str]:
     try:
         import fsspec  # noqa: PLC0415 - Local folders do not need it.
 
-        # Other processes write there as well, so listings are not cached.
-        connected: tuple[Any, str] = fsspec.url_to_fs(url, **{"use_listings_cache": False, **options})
+        system, path = fsspec.url_to_fs(url, **options)
     except ImportError as error:
         # For other protocols fsspec names the package.
         is_ours = url.startswith(_EXTRA) or error.name == "fsspec"
@@ -116,4 +127,7 @@ def _connect(url: str, options: Mapping[str, Any]) -> tuple[Any, str]:
         raise UrlError(without_secrets(f"{url}: {error}") + cure) from error
     except Exception as error:  # Each store raises its own: for its options, its credentials.
         raise UrlError(without_secrets(f"{url}: {error}")) from error
-    return connected
+    if _CACHE not in options:
+        # Other processes write there as well. As an option it would reach clients that refuse it, such as SFTP's.
+        system.dircache.use_listings_cache = False
+    return system, path
