@@ -16,6 +16,9 @@ from gate.extras import how_to_install
 ONE_SLASH = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+:/")
 """A URL that was written like a path, or lost a slash."""
 
+_FILE = re.compile(r"(file|local):(//(localhost(?=/))?|(?=/))", re.IGNORECASE)
+"""What comes before the path in `file:///faces`, and in `file:/faces` as Java, Hadoop and Spark write it."""
+
 _WEB = ("http", "https")
 _EXTRA = ("http:", "https:", "s3:", "s3a:", "gs:", "gcs:")
 """The protocols whose packages are in the extra `bulk`."""
@@ -40,10 +43,13 @@ def locate(url: str, options: Mapping[str, Any]) -> tuple[FileStore, str]:
     url = f"{protocol}{separator}{path}"
     if separator and not path:
         raise UrlError(f"{url} names no file or folder")
+    if (text := path_in_file_url(url)) is not None:
+        return LocalFiles(), _normal(_absolute(local_path(text)))
     if not separator and ONE_SLASH.match(url):
-        raise UrlError(f"{url!r} is neither a folder nor a URL: write {url.replace(':/', '://', 1)}, or ./{url}")
-    if not separator or protocol in ("file", "local"):
-        return LocalFiles(), _normal(_absolute(local_path(path if separator else url)))
+        full = ":///" if url.lower().startswith("hdfs:") else "://"  # Without a host Hadoop takes its default one.
+        raise UrlError(f"{url!r} is neither a folder nor a URL: write {url.replace(':/', full, 1)}, or ./{url}")
+    if not separator:
+        return LocalFiles(), _normal(_absolute(local_path(url)))
     if protocol in _WEB:
         check_url(url)
         return WebFiles(_connect(url, options)[0]), url
@@ -70,6 +76,12 @@ def _normal(path: Path) -> str:
     is_same = os.path.realpath(head) == os.path.realpath(os.path.normpath(head))
     # The text identifies a source, so a path without such a link stays as it is.
     return normal if is_same else str(Path(os.path.realpath(head), *rest))
+
+
+def path_in_file_url(url: str) -> str | None:
+    """Return the path in the URL of a file of this machine; None if `url` is none."""
+    match = _FILE.match(url)
+    return url[match.end() :] if match else None
 
 
 def local_path(text: str) -> Path:
