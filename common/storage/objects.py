@@ -114,7 +114,9 @@ class ObjectStore(FileStore):
         return entry
 
     def open(self, path: str, *, ahead: bool = False) -> IO[bytes]:
-        cache = {"cache_type": "background", "cache_options": {"maxblocks": 4}} if ahead else {}
+        # A client that serves one thread cannot read in the background.
+        is_shared = self._connect is None
+        cache = {"cache_type": "background", "cache_options": {"maxblocks": 4}} if ahead and is_shared else {}
         with self._as_os_errors(path):
             file: IO[bytes] = self._system.open(path, "rb", block_size=_BLOCK_BYTES, **cache)
         return file

@@ -266,6 +266,10 @@ class Server(MemoryFileSystem):  # type: ignore[misc]
         self.callers.add(threading.get_ident() == self._thread)
         return super().ls(path, detail, **options)
 
+    def open(self, path: str, mode: str = "rb", **options: Any) -> Any:
+        assert "cache_type" not in options
+        return super().open(path, mode, **options)
+
 
 def test_a_server_is_found_by_its_url_from_every_thread(bulk: Bulk) -> None:
     fsspec.register_implementation("server", Server, clobber=True)
@@ -277,6 +281,8 @@ def test_a_server_is_found_by_its_url_from_every_thread(bulk: Bulk) -> None:
     # The same path on another server is another folder.
     assert bulk("server://two/remote/faces", run[1]).summary["judged"] == 4
     assert len(bucket.rows("out")) == 8
+    bucket.put("shards/x.tar", tar_bytes({"a.png": face(LIGHT)}))
+    assert bulk("server://one/remote/shards", run[1]).summary["accepted"] == 1
     assert Server.callers == {True}
     bucket.store.rm(bucket.url, recursive=True)
 
