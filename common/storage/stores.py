@@ -24,6 +24,7 @@ _EXTRA = ("http:", "https:", "s3:", "s3a:", "gs:", "gcs:")
 """The protocols whose packages are in the extra `bulk`."""
 
 _ARCHIVES = ("zip", "tar", "libarchive")
+_UNKNOWN = ": correct it, or install the package that adds it to fsspec, such as adlfs for abfss"
 _CACHE = "use_listings_cache"
 
 
@@ -138,7 +139,8 @@ def _connect(url: str, options: Mapping[str, Any]) -> tuple[Any, str]:
         cure = f"; {how_to_install('bulk')}" if is_ours else ""
         raise UrlError(without_secrets(f"{url}: {error}") + cure) from error
     except Exception as error:  # Each store raises its own: for its options, its credentials.
-        raise UrlError(without_secrets(f"{url}: {error}")) from error
+        cure = _UNKNOWN if "Protocol not known" in str(error) else ""
+        raise UrlError(without_secrets(f"{url}: {error}") + cure) from error
     if _CACHE not in options:
         # Other processes write there as well. As an option it would reach clients that refuse it, such as SFTP's.
         system.dircache.use_listings_cache = False

@@ -196,7 +196,7 @@ def test_only_packages_of_the_extra_are_said_to_be_in_it(
 def test_a_url_of_an_unknown_protocol_is_refused(bulk: Bulk, tmp_path: Path) -> None:
     ran = bulk("nowhere://x", tmp_path / "out")
     assert ran.status == 2
-    assert "nowhere://x: Protocol not known: nowhere" in ran.err
+    assert "nowhere://x: Protocol not known: nowhere: correct it, or install the package that adds it" in ran.err
 
 
 def test_format_selects_files_among_several_kinds(bulk: Bulk, faces: Path, tmp_path: Path) -> None:
