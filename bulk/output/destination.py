@@ -23,8 +23,6 @@ from bulk.output.tally import UnitResult
 from bulk.sources.source import Source
 from bulk.work_unit import WorkUnit
 
-# Files read concurrently: in an object store each is a request.
-_READERS = 32
 _KEPT = re.compile(r"(.+-[0-9a-f]{12})-[0-9a-f]{8}\.tar")
 
 
@@ -97,7 +95,7 @@ class Destination:
 
     def failures(self) -> tuple[Failure, ...]:
         """Return the images of SRC that could not be judged, by code, from the shards of this and earlier runs."""
-        with ThreadPoolExecutor(_READERS) as pool:
+        with ThreadPoolExecutor(self._table.readers) as pool:
             return read_failures(self._table, [f"{slot}{ENDING}" for slot in self._faulty], pool)
 
     def score_cache(self) -> ScoreCache:
@@ -105,7 +103,7 @@ class Destination:
         names = [f"{slot}{ENDING}" for slot, shard in self._shards.items() if shard.score_key == self._job.score_key]
         if not names:
             return ScoreCache.empty()
-        with ThreadPoolExecutor(_READERS) as pool:
+        with ThreadPoolExecutor(self._table.readers) as pool:
             scores = list(pool.map(self._scores, names))
         hashes, probability, novelty = (np.concatenate(arrays) for arrays in zip(*scores, strict=True))
         return ScoreCache.of(hashes, probability, novelty)
@@ -171,5 +169,5 @@ def _read_shards(folder: Folder) -> dict[str, Shard]:
         return shard
 
     names = [name for name in folder.names() if name.endswith(ENDING)]
-    with ThreadPoolExecutor(_READERS) as pool:
+    with ThreadPoolExecutor(folder.readers) as pool:
         return {shard.slot: shard for shard in pool.map(read, names) if shard is not None}

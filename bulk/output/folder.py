@@ -21,6 +21,7 @@ class Folder:
     def __init__(self, url: str, options: Mapping[str, Any]) -> None:
         self._store, self._path = locate(url, options)
         self.url = self._store.name(self._path)
+        self.readers = self._store.readers
         if isinstance(self._store, WebFiles):
             raise DestinationError(f"{self.url} is on a web server: name a folder, or a URL such as s3://BUCKET/table")
         if self._store.look(self._path) is not None:

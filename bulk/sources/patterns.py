@@ -11,6 +11,7 @@ from bulk.errors import UsageError
 _BRACES = re.compile(r"\{([^{}]*)\}")
 _RANGE = re.compile(r"(\d{1,18})\.\.(\d{1,18})")
 _MAGIC = re.compile(r"[*?[]")
+_NEGATION = re.compile(r"(?<!\[)\[\^")
 _ANY_FOLDERS = "**"
 
 MAX_PATHS = 10**6
@@ -74,7 +75,7 @@ class Glob:
         self.folder = fixed_folder(pattern) if folder is None else folder
         parts = pattern.removeprefix(self.folder).lstrip("/").split("/")
         try:
-            self._parts = [None if part == _ANY_FOLDERS else re.compile(glob_translate(part)) for part in parts]
+            self._parts = [None if part == _ANY_FOLDERS else matcher(part) for part in parts]
         except (ValueError, re.error) as error:
             raise UsageError(f"{pattern!r} is not a valid pattern: {error}") from error
         self.start: States = self._open({0})
@@ -122,7 +123,8 @@ class Glob:
 
 def matcher(pattern: str) -> re.Pattern[str]:
     """Compile a glob into an expression for whole paths."""
-    return re.compile(glob_translate(pattern))
+    # Shells take both for a negation, and fsspec would match `^` itself.
+    return re.compile(glob_translate(_NEGATION.sub("[!", pattern)))
 
 
 def _first_magic(pattern: str) -> int:

@@ -23,6 +23,9 @@ _BATCH_ROWS = 16
 _BUFFER_BYTES = 2**20
 _ID, _IMAGE, _BYTES = "id", "image", "bytes"
 
+_PARTITION = ": only folders have it, so judge each of them alone, with --expected or --source"
+"""The cure of a column that Spark or pandas moved into the names of folders, as in `label=glasses`."""
+
 _WITHOUT_RANGES = ("support range requests", "seek streaming HTTP file")
 """Texts in the errors of fsspec for a web server that sends files only as a whole."""
 
@@ -83,7 +86,8 @@ class _Rows:
         self._source_column = columns.source
         for name in filter(None, (self._image, self._id, columns.expected, columns.source)):
             if name not in schema.names:
-                raise SourceError(f"{source} has no column {name!r}, only {', '.join(schema.names)}")
+                cure = _PARTITION if f"/{name}=" in source else ""
+                raise SourceError(f"{source} has no column {name!r}, only {', '.join(schema.names)}{cure}")
             if schema.names.count(name) > 1:
                 raise SourceError(f"{source} has more than one column {name!r}: rename them")
         self._expected = ExpectedColumn(schema, columns.expected, source) if columns.expected else None

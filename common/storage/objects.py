@@ -21,6 +21,9 @@ _SCHEME = re.compile(r"\A\w+://")
 _BLOCK_BYTES = 8 * 2**20
 _WAIT_SECONDS = 300.0
 _LOOK_SECONDS = 60.0
+_CONNECTIONS = 4
+"""Connections for reading concurrently, where each thread needs its own: SSH servers refuse more than 10 logins."""
+
 _LOOKS = 16
 """Files of an index page that a web server is asked about at a time."""
 
@@ -37,15 +40,29 @@ class ObjectStore(FileStore):
 
     Args:
         system: the fsspec file system.
+        host: the host in its URLs, with user and port, if paths do not have it: a server, or an account of Azure.
+        connect: returns the file system of the calling thread, for a client that serves one thread only.
     """
 
     is_local = False
 
-    def __init__(self, system: Any) -> None:
-        self._system = system
+    def __init__(self, system: Any, *, host: str = "", connect: Callable[[], Any] | None = None) -> None:
+        self._first, self._host, self._connect = system, host, connect
+        if connect is not None:
+            self.readers = _CONNECTIONS
+
+    @property
+    def _system(self) -> Any:
+        return self._first if self._connect is None else self._connect()
 
     def name(self, path: str) -> str:
-        return str(self._system.unstrip_protocol(path))
+        name = str(self._first.unstrip_protocol(path))
+        if not self._host:
+            return name
+        scheme, _, rest = name.partition("://")
+        container, slash, inside = rest.partition("/")
+        # The container of Azure stands where the user of other URLs does.
+        return f"{scheme}://{f'{container}@' if container else ''}{self._host}{slash}{inside}"
 
     def is_folder(self, path: str) -> bool:
         with self._as_os_errors(path):
@@ -97,7 +114,9 @@ class ObjectStore(FileStore):
         return entry
 
     def open(self, path: str, *, ahead: bool = False) -> IO[bytes]:
-        cache = {"cache_type": "background", "cache_options": {"maxblocks": 4}} if ahead else {}
+        # A client that serves one thread cannot read in the background.
+        is_shared = self._connect is None
+        cache = {"cache_type": "background", "cache_options": {"maxblocks": 4}} if ahead and is_shared else {}
         with self._as_os_errors(path):
             file: IO[bytes] = self._system.open(path, "rb", block_size=_BLOCK_BYTES, **cache)
         return file

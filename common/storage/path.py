@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 from common.errors import StorageError, UrlError
 from common.storage import local
 from common.storage.objects import ObjectStore
-from common.storage.stores import ONE_SLASH, local_path, open_objects
+from common.storage.stores import ONE_SLASH, local_path, open_objects, path_in_file_url
 from gate import files
 
 _URL = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*)://(.*)", re.DOTALL)
@@ -79,11 +79,11 @@ def parse_path(text: str) -> AnyPath:
     Raises:
         UrlError: the URL is empty or chains several file systems, or `~` names no home folder.
     """
+    if (path := path_in_file_url(text)) is not None:
+        return Path(path)
     if "://" not in text and not ONE_SLASH.match(text):
         return local_path(text)
     url = _URL.fullmatch(text)
-    if url and url[1].lower() in ("file", "local"):
-        return Path(url[2])
     if not url or not url[2].strip("/") or "::" in text:
         raise UrlError(f"{text!r} is neither a folder nor a URL: give a folder, or a URL such as s3://BUCKET/records")
     return StoragePath(f"{url[1].lower()}://{url[2].rstrip('/')}")

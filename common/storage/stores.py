@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,16 @@ from gate.extras import how_to_install
 ONE_SLASH = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]+:/")
 """A URL that was written like a path, or lost a slash."""
 
+_FILE = re.compile(r"(file|local):(//(localhost(?=/))?|(?=/))", re.IGNORECASE)
+"""What comes before the path in `file:///faces`, and in `file:/faces` as Java, Hadoop and Spark write it."""
+
 _WEB = ("http", "https")
 _EXTRA = ("http:", "https:", "s3:", "s3a:", "gs:", "gcs:")
 """The protocols whose packages are in the extra `bulk`."""
 
 _ARCHIVES = ("zip", "tar", "libarchive")
+_UNKNOWN = ": correct it, or install the package that adds it to fsspec, such as adlfs for abfss"
+_CACHE = "use_listings_cache"
 
 
 def locate(url: str, options: Mapping[str, Any]) -> tuple[FileStore, str]:
@@ -39,10 +44,13 @@ def locate(url: str, options: Mapping[str, Any]) -> tuple[FileStore, str]:
     url = f"{protocol}{separator}{path}"
     if separator and not path:
         raise UrlError(f"{url} names no file or folder")
+    if (text := path_in_file_url(url)) is not None:
+        return LocalFiles(), _normal(_absolute(local_path(text)))
     if not separator and ONE_SLASH.match(url):
-        raise UrlError(f"{url!r} is neither a folder nor a URL: write {url.replace(':/', '://', 1)}, or ./{url}")
-    if not separator or protocol in ("file", "local"):
-        return LocalFiles(), _normal(_absolute(local_path(path if separator else url)))
+        full = ":///" if url.lower().startswith("hdfs:") else "://"  # Without a host Hadoop takes its default one.
+        raise UrlError(f"{url!r} is neither a folder nor a URL: write {url.replace(':/', full, 1)}, or ./{url}")
+    if not separator:
+        return LocalFiles(), _normal(_absolute(local_path(url)))
     if protocol in _WEB:
         check_url(url)
         return WebFiles(_connect(url, options)[0]), url
@@ -69,6 +77,12 @@ def _normal(path: Path) -> str:
     is_same = os.path.realpath(head) == os.path.realpath(os.path.normpath(head))
     # The text identifies a source, so a path without such a link stays as it is.
     return normal if is_same else str(Path(os.path.realpath(head), *rest))
+
+
+def path_in_file_url(url: str) -> str | None:
+    """Return the path in the URL of a file of this machine; None if `url` is none."""
+    match = _FILE.match(url)
+    return url[match.end() :] if match else None
 
 
 def local_path(text: str) -> Path:
@@ -100,20 +114,34 @@ def open_objects(url: str, options: Mapping[str, Any]) -> tuple[ObjectStore, str
         UrlError: the protocol or an option is unknown, or its package is not installed.
     """
     system, path = _connect(url, options)
-    return ObjectStore(system), path
+    # fsspec has a system for each thread: clients such as SFTP's hang if two threads list folders.
+    connect = None if system.async_impl else lambda: _connect(url, options)[0]
+    host = _host(url, system.storage_options.keys() - options.keys())
+    return ObjectStore(system, host=host, connect=connect), path
+
+
+def _host(url: str, taken: Set[str]) -> str:
+    """Return the host in a URL, with user and port, if paths lack it; fsspec has `taken` these options from it."""
+    host = url.partition("://")[2].partition("/")[0]
+    if "account_name" in taken:
+        return host.rpartition("@")[2]
+    return host if "host" in taken else ""
 
 
 def _connect(url: str, options: Mapping[str, Any]) -> tuple[Any, str]:
     try:
         import fsspec  # noqa: PLC0415 - Local folders do not need it.
 
-        # Other processes write there as well, so listings are not cached.
-        connected: tuple[Any, str] = fsspec.url_to_fs(url, **{"use_listings_cache": False, **options})
+        system, path = fsspec.url_to_fs(url, **options)
     except ImportError as error:
         # For other protocols fsspec names the package.
         is_ours = url.startswith(_EXTRA) or error.name == "fsspec"
         cure = f"; {how_to_install('bulk')}" if is_ours else ""
         raise UrlError(without_secrets(f"{url}: {error}") + cure) from error
     except Exception as error:  # Each store raises its own: for its options, its credentials.
-        raise UrlError(without_secrets(f"{url}: {error}")) from error
-    return connected
+        cure = _UNKNOWN if "Protocol not known" in str(error) else ""
+        raise UrlError(without_secrets(f"{url}: {error}") + cure) from error
+    if _CACHE not in options:
+        # Other processes write there as well. As an option it would reach clients that refuse it, such as SFTP's.
+        system.dircache.use_listings_cache = False
+    return system, path

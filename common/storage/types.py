@@ -61,6 +61,9 @@ class FileStore(Protocol):
     lists_cheaply: bool = True
     """Whether a listing asks for a folder as a whole, not for each of its files."""
 
+    readers: int = 32
+    """Files to read concurrently: in an object store each is a request."""
+
     def name(self, path: str) -> str:
         """Return the absolute path or URL as people write it, without credentials."""
         ...

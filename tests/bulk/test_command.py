@@ -131,6 +131,7 @@ def test_a_url_that_lost_a_slash_is_no_folder(
     ran = bulk("s3:/bucket/x", "out") if place == "SRC" else bulk(faces, "s3:/bucket/x")
     assert (ran.status, "write s3://bucket/x, or ./s3:/bucket/x" in ran.err) == (2, True)
     assert not (tmp_path / "s3:").exists()
+    assert "write hdfs:///x, or ./hdfs:/x" in bulk("hdfs:/x", "out").err
     bulk(faces, "./s3:/bucket/x")
     assert len(read_rows(tmp_path / "s3:" / "bucket" / "x")) == 4
 
@@ -195,7 +196,7 @@ def test_only_packages_of_the_extra_are_said_to_be_in_it(
 def test_a_url_of_an_unknown_protocol_is_refused(bulk: Bulk, tmp_path: Path) -> None:
     ran = bulk("nowhere://x", tmp_path / "out")
     assert ran.status == 2
-    assert "nowhere://x: Protocol not known: nowhere" in ran.err
+    assert "nowhere://x: Protocol not known: nowhere: correct it, or install the package that adds it" in ran.err
 
 
 def test_format_selects_files_among_several_kinds(bulk: Bulk, faces: Path, tmp_path: Path) -> None:
@@ -274,7 +275,8 @@ def test_relative_paths_start_at_the_working_directory(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     bulk("faces", "out")
-    assert bulk(f"file://{faces}", tmp_path / "out").summary["skipped"] == 4
+    for url in ("file:", "file://", "FILE://localhost"):
+        assert bulk(f"{url}{faces}", tmp_path / "out").summary["skipped"] == 4
     assert {row["source"] for row in read_rows(tmp_path / "out")} == {str(faces)}
 
 

@@ -3,15 +3,20 @@
 import errno
 import json
 import tempfile
+import threading
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, ClassVar
 from unittest.mock import MagicMock
+from urllib.parse import urlsplit
 
 import fsspec
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
+from fsspec.utils import infer_storage_options
 
 from bulk.output.folder import Folder
-from common.storage import ObjectStore, locate
+from common.storage import ObjectStore, full_url, locate
 from tests.bulk.helpers import (
     ANONYMOUS,
     DARK,
@@ -235,6 +240,62 @@ def test_any_store_of_fsspec_works(bulk: Bulk) -> None:
     ran = bulk(*run)
     assert (ran.summary["judged"], ran.summary["images"]) == (3, 3)
     bucket.store.rm(bucket.url, recursive=True)
+
+
+class Server(MemoryFileSystem):  # type: ignore[misc]
+    """A server that its URLs name, with a client as that of SFTP: for one thread, and with no other options."""
+
+    protocol = "server"
+    callers: ClassVar[set[bool]] = set()
+    """Whether each call came from the thread of its file system."""
+
+    def __init__(self, host: str) -> None:
+        super().__init__()
+        self.host, self._thread = host, threading.get_ident()
+
+    @classmethod
+    def _strip_protocol(cls, path: str) -> str:
+        return str(infer_storage_options(path)["path"])
+
+    @staticmethod
+    def _get_kwargs_from_urls(url: str) -> dict[str, str]:
+        host = urlsplit(url).hostname
+        return {"host": host} if host else {}
+
+    def ls(self, path: str, detail: bool = True, **options: Any) -> Any:
+        self.callers.add(threading.get_ident() == self._thread)
+        return super().ls(path, detail, **options)
+
+    def open(self, path: str, mode: str = "rb", **options: Any) -> Any:
+        assert "cache_type" not in options
+        return super().open(path, mode, **options)
+
+
+def test_a_server_is_found_by_its_url_from_every_thread(bulk: Bulk) -> None:
+    fsspec.register_implementation("server", Server, clobber=True)
+    bucket = Bucket("memory://remote", fsspec.filesystem("memory"))
+    put_faces(bucket)
+    run = ("server://one/remote/faces", "server://one/remote/out", "--keep", "server://one/remote/keep")
+    assert [bulk(*run).summary["judged"] for _ in range(2)] == [4, 0]
+    assert {row["file"] for row in bucket.rows("out")} == {run[0], f"{run[0]}/more"}
+    # The same path on another server is another folder.
+    assert bulk("server://two/remote/faces", run[1]).summary["judged"] == 4
+    assert len(bucket.rows("out")) == 8
+    bucket.put("shards/x.tar", tar_bytes({"a.png": face(LIGHT)}))
+    assert bulk("server://one/remote/shards", run[1]).summary["accepted"] == 1
+    assert Server.callers == {True}
+    bucket.store.rm(bucket.url, recursive=True)
+
+
+def test_names_in_azure_have_their_account(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the package adlfs reads them."""
+    system = MagicMock(storage_options={"account_name": "account"})
+    system.unstrip_protocol = "abfs://{}".format
+    monkeypatch.setattr(fsspec, "url_to_fs", lambda *_, **__: (system, "data/faces"))
+    url = "abfs://data@account.dfs.core.windows.net/faces"
+    assert full_url(url, {}) == url
+    # An account that the options name is none of the URL.
+    assert full_url("abfs://data/faces", {"account_name": "account"}) == "abfs://data/faces"
 
 
 @pytest.mark.parametrize(

@@ -93,5 +93,7 @@ def test_a_glob_matches_whole_paths() -> None:
     assert matcher("/a/**/*.png").match("/a/b/c/x.png")
     assert not matcher("/a/*.png").match("/a/b/x.png")
     assert isinstance(matcher("/a/[ab].png"), re.Pattern)
+    assert [bool(matcher("/a/[^_]?.png").match(f"/a/{name}.png")) for name in ("x1", "_1", "^1")] == [True, False, True]
+    assert [bool(matcher("/a/[[^].png").match(f"/a/{name}.png")) for name in ("[", "^", "x")] == [True, True, False]
     assert has_magic("a?b")
     assert not has_magic("a{1..2}b")

@@ -132,6 +132,14 @@ def test_missing_columns_are_named_before_the_run_starts(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_column_that_folders_have_is_named_with_its_cure(bulk: Bulk, tmp_path: Path) -> None:
+    (folder := tmp_path / "asked=glasses").mkdir()
+    (folder / "x.parquet").write_bytes(parquet_bytes({"image": IMAGES}))
+    ran = bulk(tmp_path, tmp_path.parent / "out", "--expected-column", "asked")
+    assert (ran.status, "judge each of them alone, with --expected" in ran.err) == (1, True)
+    assert bulk(folder, tmp_path / "out", "--expected", "glasses").status == 0
+
+
 def test_two_columns_of_one_name_are_refused(bulk: Bulk, tmp_path: Path) -> None:
     table = pa.Table.from_arrays([pa.array(IMAGES), pa.array(IMAGES)], names=["image", "image"])
     pq.write_table(table, tmp_path / "x.parquet")
