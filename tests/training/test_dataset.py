@@ -26,10 +26,14 @@ def test_a_test_table_with_labels_and_one_without(tmp_path: Path) -> None:
     assert [example.glasses for example in bare.test] == [None]
 
 
-@pytest.mark.parametrize("column", ["id", "id,glasses"], ids=["no column", "an empty column"])
-def test_a_test_table_without_any_label_is_unlabelled(tmp_path: Path, column: str) -> None:
+@pytest.mark.parametrize(
+    "text",
+    ["id\n3\n4\n", "id,glasses\n3,\n4,\n", "id,glasses\n3,NA\n4,NA\n", "id,glasses\n3,NaN\n4,null\n"],
+    ids=["no column", "an empty column", "R", "pandas and databases"],
+)
+def test_a_test_table_without_any_label_is_unlabelled(tmp_path: Path, text: str) -> None:
     folder = write_dataset(tmp_path / "set", half(4))
-    (folder / "test.csv").write_text(f"{column}\n3{',' * column.count(',')}\n4{',' * column.count(',')}\n")
+    (folder / "test.csv").write_text(text)
     data = read_dataset(folder)
     assert ([one.glasses for one in data.test], data.problems) == ([None, None], ())
     assert [one.name for one in read_unlabelled(folder)[0]] == ["face-3", "face-4"]

@@ -86,6 +86,22 @@ def test_rows_without_an_image_are_named_and_labelled_images_never_take_their_pl
         find_images(folder)
 
 
+def test_rows_without_a_label_are_predicted_beside_labelled_ones(tmp_path: Path) -> None:
+    folder = write_dataset(tmp_path / "set", half(4))
+    (folder / "test.csv").write_text("id,glasses\n1,0\n2,\n3,NA\n")
+    assert [path.name for path in find_images(folder)[0]] == ["face-2.png", "face-3.png"]
+
+
+def test_images_of_other_formats_in_a_folder_are_named(tmp_path: Path) -> None:
+    for name in ("a.png", "b.TIF", "._c.heic", "notes.txt"):
+        (tmp_path / name).touch()
+    found, problems = find_images(tmp_path)
+    assert ([path.name for path in found], problems) == (
+        ["a.png"],
+        ["b.TIF is ignored: images are PNG, JPEG or WebP files"],
+    )
+
+
 def test_no_file_name_becomes_a_formula_of_a_spreadsheet(tmp_path: Path) -> None:
     for name in ("face-=cmd|calc.png", "face-1.png"):
         (tmp_path / name).write_bytes(b"no image")
