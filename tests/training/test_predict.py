@@ -66,6 +66,15 @@ def test_any_folder_of_images_will_do(tmp_path: Path) -> None:
         find_images(tmp_path / "mistyped")
 
 
+def test_the_model_is_that_of_the_service(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("LENSGATE_MODELS", f"'{tmp_path}/served'")
+    for step in (["predict", "--data", str(ROOT / "samples")], ["evaluate"]):
+        assert main(["train", *step]) == 1
+        assert f"no version is in {tmp_path}/served/glasses" in capsys.readouterr().err
+
+
 def test_images_of_one_id_are_told_apart_by_their_file_names(tmp_path: Path) -> None:
     image = (ROOT / "samples/none-1.png").read_bytes()
     for name in ("face-1.png", "1.jpg", "2.png"):

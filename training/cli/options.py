@@ -1,6 +1,7 @@
 """Command-line options shared by several steps, and the frozen dataclasses that carry them to the steps."""
 
 import argparse
+import os
 import shlex
 import time
 from collections.abc import Callable, Sequence
@@ -9,9 +10,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+from common.environment import read_variable
 from common.errors import UrlError
 from common.storage import AnyPath, parse_path
 from common.terminal import say
+from gate.default_models import default_models
 from training.cli.native_log import without_notes
 from training.model.preset import PRESETS, Preset
 
@@ -141,9 +144,18 @@ def run(parser: argparse.ArgumentParser) -> None:
 
 
 def models(parser: argparse.ArgumentParser) -> None:
-    """Add --models and --version."""
-    title = "folder of models (models)"
-    parser.add_argument("--models", type=local, default=Path("models"), metavar="DIR", help=title)
+    """Add --models, by default where `export` writes, and --version."""
+    _models(parser, default="models", title="models")
+
+
+def served_models(parser: argparse.ArgumentParser) -> None:
+    """Add --models, by default that of the commands which decide about images, and --version."""
+    served = read_variable(os.environ, "LENSGATE_MODELS") or str(default_models())
+    _models(parser, default=served, title="that of `lensgate serve`")
+
+
+def _models(parser: argparse.ArgumentParser, *, default: str, title: str) -> None:
+    parser.add_argument("--models", type=local, default=default, metavar="DIR", help=f"folder of models ({title})")
     parser.add_argument("--version", help="version of the model (the current one)")
 
 
