@@ -101,13 +101,17 @@ def test_rows_without_a_label_are_predicted_beside_labelled_ones(tmp_path: Path)
     assert [path.name for path in find_images(folder)[0]] == ["face-2.png", "face-3.png"]
 
 
-def test_images_of_other_formats_in_a_folder_are_named(tmp_path: Path) -> None:
-    for name in ("a.png", "b.TIF", "._c.heic", "notes.txt"):
+def test_images_that_are_left_out_of_a_folder_are_named(tmp_path: Path) -> None:
+    (tmp_path / "faces").mkdir()
+    for name in ("a.png", "b.TIF", "._c.heic", "notes.txt", "faces/d.png"):
         (tmp_path / name).touch()
     found, problems = find_images(tmp_path)
     assert ([path.name for path in found], problems) == (
         ["a.png"],
-        ["b.TIF is ignored: images are PNG, JPEG or WebP files"],
+        [
+            "b.TIF is ignored: images are PNG, JPEG or WebP files",
+            f"the images in {tmp_path}/faces are ignored, because {tmp_path} has some: move them there",
+        ],
     )
 
 

@@ -12,7 +12,7 @@ Each line of a table is one row: it is read, or reported by number as a problem 
 import os
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -177,8 +177,8 @@ def read_unlabelled(folder: Path) -> tuple[list[Example], list[str]]:
 
 
 def find_images(folder: Path, problems: list[str]) -> dict[str, Path]:
-    """Return the image files of a data set by name; append a line to `problems` for each file that is ignored."""
-    for candidate in IMAGE_FOLDERS:
+    """Return the image files of a data set by name; append a line to `problems` for each file or folder ignored."""
+    for number, candidate in enumerate(IMAGE_FOLDERS, start=1):
         found: dict[str, Path] = {}
         # Sorted, so that every machine chooses the same one of two files with equal stems.
         for path in sorted((folder / candidate).glob("face-*")):
@@ -192,8 +192,16 @@ def find_images(folder: Path, problems: list[str]) -> dict[str, Path]:
                 problems.append(f"{found[name].name} is ignored: {path.name} has the same name")
             found[name] = path
         if found:
+            problems += describe_ignored(folder, IMAGE_FOLDERS[number:], read=candidate, pattern="face-*")
             return found
     return {}
+
+
+def describe_ignored(folder: Path, others: Iterable[str], *, read: str, pattern: str) -> Iterator[str]:
+    """Yield a line about each of the `others` that holds images too; only those in `read` are read."""
+    for other in others:
+        if any(path.suffix.lower() in IMAGE_ENDINGS for path in (folder / other).glob(pattern)):
+            yield f"the images in {folder / other} are ignored, because {folder / read} has some: move them there"
 
 
 def describe_other(path: Path) -> str:
