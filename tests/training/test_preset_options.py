@@ -10,7 +10,7 @@ from training.cli.options import PresetOptions
 from training.data.records import Manifest
 from training.errors import DataError
 
-MANIFEST = Manifest.model_construct(shards={32: ()})
+MANIFEST = Manifest(command="", seed=0, seconds=0.0, data=(), shards={32: ()}, table="", problems=())
 
 
 def options(file: Path, text: str) -> PresetOptions:

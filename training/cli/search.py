@@ -139,7 +139,7 @@ def _study(options: StudyOptions) -> None:
 def _refuse_varied(options: StudyOptions) -> None:
     """Refuse options that the values of the study replace."""
     own = options.preset
-    replaced = {
+    replaced: dict[str, dict[str, object]] = {
         "resolution": {"--size": options.size},
         "batch-size": {"--batch-size": own.batch_size},
         "presets": {
