@@ -22,6 +22,7 @@ _WITHOUT_MODES = (errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.ENOSYS)
 """The errors of changing permissions on mounts that fix owner and mode of all files, such as SMB and FAT."""
 
 _PIECE_BYTES = 2**16
+_DEVICES = Path("/dev")
 
 
 @contextmanager
@@ -39,8 +40,9 @@ def atomic_file(path: Path, *, prefix: str | None = None, suffix: str = "", mode
             its owner.
 
     Raises:
-        OSError: the file cannot be written; the error names a file.
+        OSError: the file cannot be written, or is a device or a FIFO; the error names a file.
     """
+    _refuse_special(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except FileExistsError as error:
@@ -64,6 +66,13 @@ def atomic_file(path: Path, *, prefix: str | None = None, suffix: str = "", mode
         raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _refuse_special(path: Path) -> None:
+    """Refuse a device or a FIFO, which a file would take the place of, and the links in /dev, such as /dev/stdout."""
+    is_special = path.exists() and not (path.is_file() or path.is_dir())
+    if is_special or path.absolute().parent == _DEVICES:
+        raise OSError(errno.EINVAL, "Not a regular file: name one to create or replace", str(path))
 
 
 def write_atomically(path: Path, data: bytes) -> None:

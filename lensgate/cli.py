@@ -172,8 +172,8 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def _warn_of_unknown_variables(command: str) -> None:
-    # The service logs these warnings itself, and training has no variables.
-    if command in ("serve", "train"):
+    # The service logs these warnings itself.
+    if command == "serve":
         return
     from common.settings import unknown_variables
     from service.settings import Settings

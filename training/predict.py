@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 
 from common.terminal import escape_formula
+from common.webdataset import OTHER_ENDINGS
 from gate import Action, Model
 from gate.files import atomic_file
 from gate.header import IMAGE_ENDINGS
 from gate.pixels import Pixels
 from gate.scorer import Scorer
 from training.data.csv_table import csv_text
-from training.data.dataset import IMAGE_FOLDERS, read_unlabelled, require_folder
+from training.data.dataset import IMAGE_FOLDERS, describe_ignored, describe_other, read_unlabelled, require_folder
 from training.data.progress import progress_bar
 from training.data.shards import decode_images
 from training.errors import DataError
@@ -35,9 +36,9 @@ class PredictionCounts:
 
 
 def find_images(folder: Path) -> tuple[list[Path], list[str]]:
-    """Find the images to predict: those of a `test.csv` without labels, or else all in the folder, sorted by name.
+    """Find the images to predict: those of `test.csv` without a label, or else all in the folder, sorted by name.
 
-    Returns the images, and one line for each row of the table that was skipped.
+    Returns the images, and one line for each row of the table, image in another format and folder that was skipped.
 
     Raises:
         DataError: the folder does not exist or contain an image, or the table names none that exists.
@@ -48,16 +49,14 @@ def find_images(folder: Path) -> tuple[list[Path], list[str]]:
         return [example.path for example in unlabelled], problems
     if problems:
         raise DataError(f"no image of {folder / 'test.csv'} was found: {'; '.join(problems[:3])}")
-    for candidate in (".", *IMAGE_FOLDERS):
-        found = [path for path in sorted((folder / candidate).glob("*")) if _is_image(path.name)]
-        if found:
-            return found, []
+    folders = (".", *IMAGE_FOLDERS[:-1])
+    for number, candidate in enumerate(folders, start=1):
+        # Beside each image, archives from macOS hold its metadata under the same name behind `._`.
+        files = [path for path in sorted((folder / candidate).glob("*")) if not path.name.startswith("._")]
+        if found := [path for path in files if path.suffix.lower() in IMAGE_ENDINGS]:
+            problems = [describe_other(path) for path in files if path.suffix.lower() in OTHER_ENDINGS]
+            return found, [*problems, *describe_ignored(folder, folders[number:], read=candidate, pattern="*")]
     raise DataError(f"{folder} does not contain an image: file names must end in {', '.join(IMAGE_ENDINGS)}")
-
-
-def _is_image(name: str) -> bool:
-    # Beside each image, archives from macOS hold its metadata under the same name behind `._`.
-    return name.lower().endswith(IMAGE_ENDINGS) and not name.startswith("._")
 
 
 def predict_images(model: Model, images: Sequence[Path], out: Path) -> PredictionCounts:

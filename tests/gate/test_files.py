@@ -49,6 +49,15 @@ def write(paths: list[Path], text: str, *, full_at: str = "") -> None:
             temporary.write_text(text)
 
 
+def test_no_file_takes_the_place_of_a_device_or_fifo(tmp_path: Path) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    for path in (fifo, Path("/dev/lensgate-test")):
+        with pytest.raises(OSError, match="Not a regular file: name one to create or replace"), atomic_file(path):
+            pass
+    assert fifo.is_fifo()
+
+
 def test_files_are_replaced_together_or_not_at_all(tmp_path: Path) -> None:
     paths = [tmp_path / "network.keras", tmp_path / "run.json"]
     write(paths, "first")

@@ -27,6 +27,7 @@ FULL_LANE = {
         "training/test_machines.py",
         "training/test_paper_run.py",
         "training/test_predict.py",
+        "training/test_preset_options.py",
         "training/test_guarantees.py",
         "training/test_records.py",
         "training/test_remote_records.py",

@@ -19,6 +19,16 @@ def test_the_kaggle_layout_and_its_relatives_are_read(tmp_path: Path, images: st
     assert (len(data.train), data.test, data.problems, data.name) == (6, (), (), "set")
 
 
+def test_images_in_a_second_folder_are_named(tmp_path: Path) -> None:
+    folder = write_dataset(tmp_path / "set", half(4), images="faces-spring-2020")
+    (folder / "faces").mkdir()
+    (folder / "faces-spring-2020/face-4.png").rename(folder / "faces/face-4.png")
+    assert read_dataset(folder).problems == (
+        f"the images in {folder}/faces are ignored, because {folder}/faces-spring-2020 has some: move them there",
+        "train.csv line 5: face-4 has no image",
+    )
+
+
 def test_a_test_table_with_labels_and_one_without(tmp_path: Path) -> None:
     labelled = read_dataset(write_dataset(tmp_path / "a", half(4), test=half(2, first=5)))
     assert [example.glasses for example in labelled.test] == [False, True]
@@ -26,10 +36,14 @@ def test_a_test_table_with_labels_and_one_without(tmp_path: Path) -> None:
     assert [example.glasses for example in bare.test] == [None]
 
 
-@pytest.mark.parametrize("column", ["id", "id,glasses"], ids=["no column", "an empty column"])
-def test_a_test_table_without_any_label_is_unlabelled(tmp_path: Path, column: str) -> None:
+@pytest.mark.parametrize(
+    "text",
+    ["id\n3\n4\n", "id,glasses\n3,\n4,\n", "id,glasses\n3,NA\n4,NA\n", "id,glasses\n3,NaN\n4,null\n"],
+    ids=["no column", "an empty column", "R", "pandas and databases"],
+)
+def test_a_test_table_without_any_label_is_unlabelled(tmp_path: Path, text: str) -> None:
     folder = write_dataset(tmp_path / "set", half(4))
-    (folder / "test.csv").write_text(f"{column}\n3{',' * column.count(',')}\n4{',' * column.count(',')}\n")
+    (folder / "test.csv").write_text(text)
     data = read_dataset(folder)
     assert ([one.glasses for one in data.test], data.problems) == ([None, None], ())
     assert [one.name for one in read_unlabelled(folder)[0]] == ["face-3", "face-4"]

@@ -13,8 +13,9 @@ from gate.scorer import Scorer
 from lensgate.cli import main
 from tests.support.datasets import half, write_dataset
 from training.data.dataset import Split, read_dataset
+from training.data.folds import Mask
 from training.data.outliers import JUDGED, LEARNED, make_outliers
-from training.data.records import load_records, write_records
+from training.data.records import Records, load_records, write_records
 from training.errors import DataError, RecordsError
 from training.evaluation.certificate import Promise
 from training.evaluation.evaluate import score_images
@@ -181,6 +182,21 @@ def test_a_second_fold_without_a_third_is_refused_before_any_work(
     with pytest.raises(SystemExit):
         main(["train", *step, "--folds", "2"])
     assert "--folds: the second of 2 networks would have no faces to validate on" in capsys.readouterr().err
+
+
+def test_a_fold_with_the_whole_validation_split_is_refused_before_any_work(
+    records: Path, run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watched = load_records(records, Split.VALIDATION).names
+
+    def split(faces: Records, **_: object) -> list[Mask]:
+        held_out = np.isin(faces.names, watched)
+        return [held_out, ~held_out]
+
+    monkeypatch.setattr("training.evaluation.cross_fit.split_folds", split)
+    monkeypatch.setattr("training.evaluation.cross_fit.fit_network", None)
+    with pytest.raises(DataError, match="images to stop early by are all in one of the 3 folds: use more"):
+        certify_run(records, run, promise=Promise.equal(0.05), folds=3)
 
 
 def test_outliers_repeat_with_their_seed_and_differ_from_their_faces(records: Path) -> None:

@@ -66,6 +66,15 @@ def test_any_folder_of_images_will_do(tmp_path: Path) -> None:
         find_images(tmp_path / "mistyped")
 
 
+def test_the_model_is_that_of_the_service(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("LENSGATE_MODELS", f"'{tmp_path}/served'")
+    for step in (["predict", "--data", str(ROOT / "samples")], ["evaluate"]):
+        assert main(["train", *step]) == 1
+        assert f"no version is in {tmp_path}/served/glasses" in capsys.readouterr().err
+
+
 def test_images_of_one_id_are_told_apart_by_their_file_names(tmp_path: Path) -> None:
     image = (ROOT / "samples/none-1.png").read_bytes()
     for name in ("face-1.png", "1.jpg", "2.png"):
@@ -84,6 +93,26 @@ def test_rows_without_an_image_are_named_and_labelled_images_never_take_their_pl
     (images / "face-5.png").unlink()
     with pytest.raises(DataError, match=r"no image of .*test\.csv was found"):
         find_images(folder)
+
+
+def test_rows_without_a_label_are_predicted_beside_labelled_ones(tmp_path: Path) -> None:
+    folder = write_dataset(tmp_path / "set", half(4))
+    (folder / "test.csv").write_text("id,glasses\n1,0\n2,\n3,NA\n")
+    assert [path.name for path in find_images(folder)[0]] == ["face-2.png", "face-3.png"]
+
+
+def test_images_that_are_left_out_of_a_folder_are_named(tmp_path: Path) -> None:
+    (tmp_path / "faces").mkdir()
+    for name in ("a.png", "b.TIF", "._c.heic", "notes.txt", "faces/d.png"):
+        (tmp_path / name).touch()
+    found, problems = find_images(tmp_path)
+    assert ([path.name for path in found], problems) == (
+        ["a.png"],
+        [
+            "b.TIF is ignored: images are PNG, JPEG or WebP files",
+            f"the images in {tmp_path}/faces are ignored, because {tmp_path} has some: move them there",
+        ],
+    )
 
 
 def test_no_file_name_becomes_a_formula_of_a_spreadsheet(tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ def add_to(steps: Steps) -> None:
         title="evaluate a model on the test split of prepared records",
         options=EvaluateOptions,
         run=_evaluate,
-        arguments=[option.records, option.models],
+        arguments=[option.records, option.served_models],
     )
     add_step(
         steps,
@@ -55,7 +55,7 @@ def add_to(steps: Steps) -> None:
         title="write a CSV of probabilities and decisions for a folder, or for the unlabelled images of a data set",
         options=PredictOptions,
         run=_predict,
-        arguments=[option.models, _predict_arguments],
+        arguments=[option.served_models, _predict_arguments],
     )
 
 

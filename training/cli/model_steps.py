@@ -150,8 +150,7 @@ def fit(options: FitOptions) -> str:
     from training.data.records import Manifest
     from training.model.train import fit_network, read_history
 
-    size = Manifest.read(options.records).the_size(options.size)
-    preset = options.preset.resolve(size)
+    preset = options.preset.resolve_for(Manifest.read(options.records), options.size)
     fit_network(options.records, options.run_folder, preset=preset, seed=options.seed, command=options.command_line)
     losses = read_history(options.run_folder)["val_loss"]
     say(f"{options.run_folder}: {count(len(losses), 'epoch')}, lowest validation loss {min(losses):.4f}")

@@ -1,19 +1,26 @@
 """Command-line options shared by several steps, and the frozen dataclasses that carry them to the steps."""
 
 import argparse
+import os
 import shlex
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from common.environment import read_variable
 from common.errors import UrlError
 from common.storage import AnyPath, parse_path
 from common.terminal import say
+from gate.default_models import default_models
 from training.cli.native_log import without_notes
-from training.model.preset import PRESETS, Preset
+from training.errors import DataError
+from training.model.preset import PRESETS, Preset, read_settings
+
+if TYPE_CHECKING:
+    from training.data.records import Manifest
 
 LARGEST_SEED = 2**31 - 64
 """TensorFlow's stateless operations accept seeds below 2**31; a run also uses the next few seeds."""
@@ -36,7 +43,7 @@ _Options = TypeVar("_Options")
 class PresetOptions:
     """The preset and its overrides, from the arguments that `preset` adds."""
 
-    preset: str
+    preset: str | None
     preset_file: AnyPath | None
     epochs: int | None
     batch_size: int | None
@@ -48,7 +55,7 @@ class PresetOptions:
         Raises:
             DataError: the preset file does not hold settings.
         """
-        return Preset.read(self.preset_file) if self.preset_file else PRESETS[self.preset]
+        return Preset.read(self.preset_file) if self.preset_file else PRESETS[self.preset or "paper"]
 
     def resolve(self, size: int) -> Preset:
         """Return the chosen preset at `size` pixels with the overrides applied.
@@ -57,6 +64,23 @@ class PresetOptions:
             DataError: the preset file does not hold settings.
         """
         return self.start().changed(epochs=self.epochs, batch_size=self.batch_size, augment=self.augment, size=size)
+
+    def resolve_for(self, manifest: "Manifest", size: int | None) -> Preset:
+        """Return the chosen preset with the overrides applied, at `size` or the only size of the records.
+
+        Raises:
+            DataError: the preset file does not hold settings, or holds another size.
+            RecordsError: the records lack `size`, or hold several sizes and it is None.
+        """
+        edge = manifest.the_size(size)
+        if size is None and self.preset_file and "size" in read_settings(self.preset_file):
+            wanted = self.start().size
+            if wanted != edge:
+                raise DataError(
+                    f"{self.preset_file} sets the size {wanted}, and the records hold {edge} alone: prepare --size "
+                    f"{wanted}, or pass --size {edge} to replace it"
+                )
+        return self.resolve(edge)
 
 
 def add_step(
@@ -141,9 +165,18 @@ def run(parser: argparse.ArgumentParser) -> None:
 
 
 def models(parser: argparse.ArgumentParser) -> None:
-    """Add --models and --version."""
-    title = "folder of models (models)"
-    parser.add_argument("--models", type=local, default=Path("models"), metavar="DIR", help=title)
+    """Add --models, by default where `export` writes, and --version."""
+    _models(parser, default="models", title="models")
+
+
+def served_models(parser: argparse.ArgumentParser) -> None:
+    """Add --models, by default that of the commands which decide about images, and --version."""
+    served = read_variable(os.environ, "LENSGATE_MODELS") or str(default_models())
+    _models(parser, default=served, title="that of `lensgate serve`")
+
+
+def _models(parser: argparse.ArgumentParser, *, default: str, title: str) -> None:
+    parser.add_argument("--models", type=local, default=default, metavar="DIR", help=f"folder of models ({title})")
     parser.add_argument("--version", help="version of the model (the current one)")
 
 
@@ -151,9 +184,10 @@ def preset(parser: argparse.ArgumentParser) -> None:
     """Add --preset and its overrides."""
     parser.epilog = PRESET_CHOICE
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    add = parser.add_argument_group("network and training").add_argument
-    add("--preset", choices=PRESETS, default="paper", help="settings of network and training (paper)")
-    add(
+    group = parser.add_argument_group("network and training")
+    add, choose = group.add_argument, group.add_mutually_exclusive_group().add_argument
+    choose("--preset", choices=PRESETS, help="settings of network and training (paper)")
+    choose(
         "--preset-file",
         type=place,
         metavar="FILE",

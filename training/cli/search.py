@@ -9,7 +9,7 @@ from common.storage import AnyPath
 from common.terminal import p_value, say
 from training.cli import options as option
 from training.cli.options import PresetOptions, Steps, add_step
-from training.errors import RecordsError
+from training.errors import DataError, RecordsError
 from training.model.preset import Preset
 
 if TYPE_CHECKING:
@@ -113,12 +113,15 @@ def _compare_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _study(options: StudyOptions) -> None:
+    _refuse_varied(options)
     from training.data.records import Manifest
     from training.search.study import run_study
 
     manifest = Manifest.read(options.records)
-    size = min(manifest.shards) if options.kind == "resolution" else manifest.the_size(options.size)
-    preset = options.preset.resolve(size)
+    if options.kind == "resolution":
+        preset = options.preset.resolve(min(manifest.shards))
+    else:
+        preset = options.preset.resolve_for(manifest, options.size)
     study = run_study(
         options.records,
         options.out,
@@ -131,6 +134,24 @@ def _study(options: StudyOptions) -> None:
         say(WORKER)
     else:
         _print_study(study)
+
+
+def _refuse_varied(options: StudyOptions) -> None:
+    """Refuse options that the values of the study replace."""
+    own = options.preset
+    replaced: dict[str, dict[str, object]] = {
+        "resolution": {"--size": options.size},
+        "batch-size": {"--batch-size": own.batch_size},
+        "presets": {
+            "--preset": own.preset,
+            "--preset-file": own.preset_file,
+            "--batch-size": own.batch_size,
+            "--augment": own.augment,
+        },
+    }
+    for flag, value in replaced.get(options.kind, {}).items():
+        if value is not None:
+            raise DataError(f"`study {options.kind}` chooses this itself: omit {flag}")
 
 
 def _tune(options: TuneOptions) -> None:
@@ -160,7 +181,7 @@ def _tune(options: TuneOptions) -> None:
 def _start(options: TuneOptions) -> Preset:
     from training.data.records import Manifest
 
-    return options.preset.resolve(Manifest.read(options.records).the_size(options.size))
+    return options.preset.resolve_for(Manifest.read(options.records), options.size)
 
 
 def _compare(options: CompareOptions) -> None:

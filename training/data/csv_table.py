@@ -12,6 +12,12 @@ from training.errors import DataError
 # A row of a thousand numbers takes a fiftieth of this.
 _MAX_CHARACTERS = 2**20
 _SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
+_FOREIGN = {
+    b"PK\x03\x04": "a ZIP archive or a workbook of a spreadsheet: unpack it, or save the table as CSV",
+    b"\x1f\x8b": "gzip data: unpack it",
+    b"version https://git-lfs": "a pointer of Git LFS in place of the file: run `git lfs pull`",
+}
+"""First bytes of files that are often in the place of a table. Kaggle's own command downloads single files as ZIP."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +49,7 @@ def read_table(path: Path, required: Collection[str], *, optional: Collection[st
         DataError: the file is not a UTF-8 CSV, a quote is not closed on its line, or a column is missing, duplicated
             or misspelt.
     """
+    _refuse_foreign(path)
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             records = _records(path, file)
@@ -61,6 +68,14 @@ def csv_text(rows: Iterable[Iterable[object]]) -> str:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
     return text.getvalue()
+
+
+def _refuse_foreign(path: Path) -> None:
+    with path.open("rb") as file:
+        start = file.read(max(map(len, _FOREIGN)))
+    for magic, name in _FOREIGN.items():
+        if start.startswith(magic):
+            raise DataError(f"{path} is {name}")
 
 
 def _records(path: Path, file: TextIO) -> Iterator[tuple[int, list[str]]]:

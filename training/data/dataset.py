@@ -12,7 +12,7 @@ Each line of a table is one row: it is read, or reported by number as a problem 
 import os
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -25,7 +25,7 @@ from gate import Label
 from gate.files import read_regular
 from gate.header import IMAGE_ENDINGS
 from gate.validation import explain
-from training.data.csv_table import CsvRow, CsvTable, read_table
+from training.data.csv_table import CsvRow, read_table
 from training.errors import DataError
 
 PROVENANCE_FILE = "about.json"
@@ -38,6 +38,9 @@ MIN_IMAGES = 256
 
 MAX_BYTES = 64 * 2**20
 """Of an image file, as in `lensgate bulk`: several files are read at a time."""
+
+_NO_LABEL = ("", "na", "n/a", "nan", "<na>", "null", "none")
+"""How R, pandas and databases write a cell without a value."""
 
 _LAYOUT = (
     f"; an image with the id 1 is face-1.png (or .jpg, .webp) in {', '.join(IMAGE_FOLDERS[:-1])} or beside train.csv"
@@ -157,28 +160,31 @@ def read_image_file(path: Path) -> bytes:
 
 
 def read_unlabelled(folder: Path) -> tuple[list[Example], list[str]]:
-    """Read the images of a `test.csv` without labels, and one line for each row that was skipped.
+    """Read the images that a `test.csv` lists without a label, and one line for each such row that was skipped.
 
-    Both are empty if there is no such table, or if it has labels.
+    Both are empty if there is no such table, or if all of its rows have labels.
 
     Raises:
         DataError: the table cannot be read or lacks the column id.
     """
     table, problems = folder / "test.csv", list[str]()
-    if not _is_there(table) or _is_labelled(read_table(table, {"id"}, optional={"glasses"})):
+    if not _is_there(table):
         return [], []
-    return _read_table(table, find_images(folder, problems), problems), problems
+    lines = [line for line in read_table(table, {"id"}, optional={"glasses"}).lines if not _label(line)]
+    if not lines:
+        return [], []
+    return _read_lines(table, lines, find_images(folder, problems), problems, is_labelled=False), problems
 
 
 def find_images(folder: Path, problems: list[str]) -> dict[str, Path]:
-    """Return the image files of a data set by name; append a line to `problems` for each file that is ignored."""
-    for candidate in IMAGE_FOLDERS:
+    """Return the image files of a data set by name; append a line to `problems` for each file or folder ignored."""
+    for number, candidate in enumerate(IMAGE_FOLDERS, start=1):
         found: dict[str, Path] = {}
         # Sorted, so that every machine chooses the same one of two files with equal stems.
         for path in sorted((folder / candidate).glob("face-*")):
             ending = path.suffix.lower()
             if ending in OTHER_ENDINGS:
-                problems.append(f"{path.name} is ignored: images are PNG, JPEG or WebP files")
+                problems.append(describe_other(path))
             if ending not in IMAGE_ENDINGS:
                 continue
             name = _normal(path.stem)
@@ -186,8 +192,21 @@ def find_images(folder: Path, problems: list[str]) -> dict[str, Path]:
                 problems.append(f"{found[name].name} is ignored: {path.name} has the same name")
             found[name] = path
         if found:
+            problems += describe_ignored(folder, IMAGE_FOLDERS[number:], read=candidate, pattern="face-*")
             return found
     return {}
+
+
+def describe_ignored(folder: Path, others: Iterable[str], *, read: str, pattern: str) -> Iterator[str]:
+    """Yield a line about each of the `others` that holds images too; only those in `read` are read."""
+    for other in others:
+        if any(path.suffix.lower() in IMAGE_ENDINGS for path in (folder / other).glob(pattern)):
+            yield f"the images in {folder / other} are ignored, because {folder / read} has some: move them there"
+
+
+def describe_other(path: Path) -> str:
+    """Return the line about an image in a format that the gate does not read."""
+    return f"{path.name} is ignored: images are PNG, JPEG or WebP files"
 
 
 def read_corrections(table: Path, *, required: bool = True) -> dict[str, Correction]:
@@ -273,11 +292,18 @@ def _read_about(folder: Path) -> Provenance:
 
 def _read_table(table: Path, images: dict[str, Path], problems: list[str]) -> list[Example]:
     required = {"id", "glasses"} if table.name == "train.csv" else {"id"}
-    content = read_table(table, required, optional={"glasses", "source"})
-    is_labelled = "glasses" in required or _is_labelled(content)
+    lines = read_table(table, required, optional={"glasses", "source"}).lines
+    # A label in one row of `test.csv` is enough; an empty column is none.
+    is_labelled = "glasses" in required or any(map(_label, lines))
+    return _read_lines(table, lines, images, problems, is_labelled=is_labelled)
+
+
+def _read_lines(
+    table: Path, lines: Iterable[CsvRow], images: Mapping[str, Path], problems: list[str], *, is_labelled: bool
+) -> list[Example]:
     seen: dict[str, CsvRow] = {}
     examples = []
-    for line in content.lines:
+    for line in lines:
         example = _read_line(line, images, seen, is_labelled=is_labelled)
         if isinstance(example, str):
             problems.append(f"{table.name} line {line.number}: {example}")
@@ -302,7 +328,7 @@ def _read_line(
         conflict = "" if _label(seen[name]) == label else ", which has another label"
         return f"{name} is listed twice; the first line ({seen[name].number}) counts{conflict}"
     if is_labelled and label not in ("0", "1"):
-        return f"{name} has the label {label!r} instead of 0 or 1"
+        return f"{name} has the label {_text(line)!r} instead of 0 or 1"
     if name not in images:
         folder = re.search(r"[/\\]", given)
         return f"{given} names a folder: name the file alone" if folder else f"{name} has no image"
@@ -310,11 +336,11 @@ def _read_line(
     return Example(name, images[name], glasses, line.cells.get("source", "").strip(), glasses)
 
 
-def _is_labelled(table: CsvTable) -> bool:
-    """Return whether a `test.csv` holds a label; an empty column is none."""
-    return any(map(_label, table.lines))
-
-
 def _label(line: CsvRow) -> str:
-    text = line.cells.get("glasses", "").strip()
-    return _whole(text) or text
+    """Return the label of a row, empty if there is none."""
+    text = _text(line)
+    return "" if text.lower() in _NO_LABEL else _whole(text) or text
+
+
+def _text(line: CsvRow) -> str:
+    return line.cells.get("glasses", "").strip()

@@ -26,12 +26,16 @@ from training.data.folds import split_folds
 from training.data.image_table import ImageRow
 from training.data.records import Records, load_records, read_rows
 from training.data.resplit import write_split
+from training.errors import DataError
 from training.evaluation.calibrate import Bools, Floats
 from training.evaluation.novelty import HEAD_FILE, NoveltyFindings, familiar, fit_head, score_novelty, set_threshold
 from training.evaluation.raw_band import SIGNS
 from training.model.checkpoint import TrainingState
 from training.model.preset import Preset
 from training.model.train import NETWORK_FILE, FittedModel, fit_network, predict_logits
+
+_Key = tuple[str, str]
+"""Data set and name of an image."""
 
 FOLDS_FOLDER = "folds"
 SCORES_FILE = "scores.npz"
@@ -79,7 +83,7 @@ def cross_fit(
         say: receives one line before each network.
 
     Raises:
-        DataError: a label has too few distinct faces.
+        DataError: a label has too few distinct faces, or a fold holds all faces to stop early by.
         RecordsError: the records are unfinished or lack shards.
     """
     preset = fitted.run.preset
@@ -88,9 +92,11 @@ def cross_fit(
     main = _main_data_sets(rows)
     learned = learned.select(np.isin(learned.data_sets, sorted(main)))
     head = _sha256(run / HEAD_FILE)  # A new calibration of the run also renews the heads of the folds.
+    masks = split_folds(learned, folds=folds - 1, seed=fitted.run.seed)
+    parts = [_keys(learned.select(held_out)) for held_out in masks]
+    _check_validation(rows, parts)
     scored = []
-    for fold, held_out in enumerate(split_folds(learned, folds=folds - 1, seed=fitted.run.seed), start=2):
-        members = {(learned.data_sets[one], learned.names[one]) for one in np.flatnonzero(held_out)}
+    for fold, members in enumerate(parts, start=2):
         say(f"fold {fold} of {folds}: fit a network without {len(members)} of {len(learned)} faces, and score these")
         folder = run / FOLDS_FOLDER / f"{fold}-of-{folds}"
         write_split(records, folder / "records", list(_without(rows, members)), command=fitted.run.command)
@@ -127,12 +133,26 @@ def _score_fold(folder: Path, preset: Preset, *, seed: int, of: str) -> HeldOut:
     return scores
 
 
+def _keys(faces: Records) -> set[_Key]:
+    return set(zip(faces.data_sets, faces.names, strict=True))
+
+
+def _check_validation(rows: Sequence[ImageRow], parts: Sequence[set[_Key]]) -> None:
+    """Refuse folds of which one holds the whole validation split, before any network is fitted."""
+    validation = {(row.data_set, row.name) for row in rows if row.split is Split.VALIDATION}
+    if any(validation <= members for members in parts):
+        raise DataError(
+            f"the {len(validation)} images to stop early by are all in one of the {len(parts) + 1} folds: use more "
+            "folds or 1, or add images"
+        )
+
+
 def _main_data_sets(rows: Sequence[ImageRow]) -> set[str]:
     """Names of the data sets that the certificate covers: auxiliary ones have no calibration split."""
     return {row.data_set for row in rows if row.split is Split.CALIBRATION}
 
 
-def _without(rows: Sequence[ImageRow], members: set[tuple[str, str]]) -> Iterator[ImageRow]:
+def _without(rows: Sequence[ImageRow], members: set[_Key]) -> Iterator[ImageRow]:
     """Exchange the calibration split for the faces of a fold."""
     for row in rows:
         if (row.data_set, row.name) in members:

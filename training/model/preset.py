@@ -80,13 +80,7 @@ class Preset:
             DataError: the file is missing or invalid.
         """
         try:
-            settings = json.loads(path.read_bytes())
-        except (OSError, ValueError) as error:
-            raise DataError(f"{path} holds no settings ({error}): `lensgate train tune` writes a best.json") from error
-        if not isinstance(settings, dict):
-            raise DataError(f'{path} holds no settings: they are a JSON object such as {{"epochs": 10}}')
-        try:
-            return cls.from_settings(settings)
+            return cls.from_settings(read_settings(path))
         except ValueError as error:
             raise DataError(f"{path}: {error}") from error
 
@@ -107,6 +101,30 @@ class Preset:
                 f"--size {MIN_TOWERS_SIZE}, or use --preset paper"
             )
         return changed
+
+
+def read_settings(path: AnyPath) -> dict[str, Any]:
+    """Read a JSON object without checking its settings.
+
+    Raises:
+        DataError: the file is missing, not such an object, or sets something twice.
+    """
+    try:
+        settings = json.loads(path.read_bytes(), object_pairs_hook=_unique)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} holds no settings ({error}): `lensgate train tune` writes a best.json") from error
+    if not isinstance(settings, dict):
+        raise DataError(f'{path} holds no settings: they are a JSON object such as {{"epochs": 10}}')
+    return settings
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    settings: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in settings:
+            raise ValueError(f"{name} is set twice")
+        settings[name] = value
+    return settings
 
 
 PRESETS = {
