@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from gate.errors import CorruptImage, UnsupportedImage
 from gate.formats.exif import EXIF_PREFIX, with_xmp
+from gate.formats.joined_files import check_alone
 from gate.types import ImageBytes
 
 JPEG_SIGNATURE = b"\xff\xd8\xff"
@@ -269,7 +270,10 @@ def _segments(data: ImageBytes, position: int) -> Iterator[tuple[int, int, int]]
         match = _MARKER.search(data, position, position + _MAX_PADDING + 2)
         if match is None and len(data) > position + _MAX_PADDING:
             break
-        if match is None or data[match.end() - 1] == _END_OF_IMAGE:
+        if match is None:
+            return
+        if data[match.end() - 1] == _END_OF_IMAGE:
+            check_alone(data, match.end(), may_be_followed=True)
             return
         start = match.start()
         marker = data[start + 1]
