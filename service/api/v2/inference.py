@@ -8,7 +8,7 @@ from gate import Action
 from service.api.v2.metadata import served_model
 from service.api.v2.request import InferenceRequest, SharedMemoryRange
 from service.api.v2.served_model import ServedModel
-from service.api.v2.shared_memory import SharedMemoryRegions
+from service.api.v2.shared_memory import SharedMemoryRegions, check_apart
 from service.api.v2.statistics import Statistics
 from service.errors import InvalidImage
 from service.futures import gather_or_cancel
@@ -88,8 +88,9 @@ class Inference:
         """Write outputs to shared memory.
 
         Raises:
-            MalformedRequest: a range cannot be written.
+            MalformedRequest: a range cannot be written, or two outputs overlap.
         """
+        check_apart(parts)
         for part, data in parts:
             self.regions.write(part, data)
 
