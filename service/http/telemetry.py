@@ -97,7 +97,8 @@ class Telemetry:
             state.problem = None  # Its traceback holds the body, and an idle connection holds its last request.
 
     def _observe(self, scope: Scope, status: int, started: float) -> None:
-        route = getattr(scope.get("route"), "path_format", OTHER)
+        # What is refused before the router, such as for its token, has no route yet.
+        route = getattr(scope.get("route") or self.methods.route_of(scope), "path_format", OTHER)
         if route == DECISIONS and scope["method"] != "POST":
             route = RECORD
         self._log.observe(
