@@ -54,7 +54,7 @@ def read_webp_header(data: ImageBytes) -> WebpFields:
 
     Raises:
         CorruptImage: the first chunk is unknown or too short, or there are too many chunks.
-        UnsupportedImage: another image follows.
+        UnsupportedImage: another image or a form field follows.
         struct.error, IndexError: the header ends early.
     """
     check_alone(data, 8 + struct.unpack_from("<I", data, 4)[0])

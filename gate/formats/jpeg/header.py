@@ -205,7 +205,7 @@ def read_scans(data: ImageBytes, head: JpegHeader) -> list[Scan]:
 
     Raises:
         CorruptImage: there are too many scans, or a component is in none.
-        UnsupportedImage: arithmetic coding would take too long.
+        UnsupportedImage: arithmetic coding would take too long, or another file or a form field follows.
         struct.error, IndexError: the header of a scan ends early.
     """
     first = _read_scan(data, head.scan, head.restart_interval)

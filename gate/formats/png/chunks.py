@@ -66,7 +66,7 @@ def png_chunks(data: ImageBytes) -> Iterator[tuple[bytes, int, int]]:
 
     Raises:
         CorruptImage: there are more than 65,536 chunks.
-        UnsupportedImage: another image follows.
+        UnsupportedImage: another image or a form field follows.
     """
     start = len(PNG_SIGNATURE) + 8
     for _ in range(_MAX_CHUNKS):

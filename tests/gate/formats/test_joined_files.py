@@ -1,4 +1,4 @@
-"""A file behind another one is not lost in silence."""
+"""What is joined to a file is not lost in silence."""
 
 import io
 
@@ -39,7 +39,13 @@ def test_files_that_are_joined_directly_are_an_error(first: str, second: str) ->
 
 
 @pytest.mark.parametrize("file", FILES)
-@pytest.mark.parametrize("rest", [b"", b"&", b"\n", b"&id=face-1", b"\0" * 100, b"SEFH" + FILES["jpeg"]])
+def test_an_order_that_curl_joins_is_an_error(file: str) -> None:
+    with pytest.raises(UnsupportedImage, match=r"the form field 'expected' follows the image: .* orders in the query"):
+        read_pixels(FILES[file] + b"&expected=glasses", 16)
+
+
+@pytest.mark.parametrize("file", FILES)
+@pytest.mark.parametrize("rest", [b"", b"&", b"\n", b"a=b&c=d", b"\0" * 100, b"SEFH" + FILES["jpeg"]])
 def test_other_bytes_behind_a_file_are_ignored(file: str, rest: bytes) -> None:
     assert read_pixels(FILES[file] + rest, 16).shape == (16, 16, 3)
 
