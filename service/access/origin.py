@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from service.errors import Forbidden
 
 _PORTS = {"http": 80, "https": 443}
-_CROSS_SITE = "cross-site request refused"
+_CROSS_SITE = "a page of another site may not send this: send it from a program, or open this service's own pages"
 
 
 def check_origin(*, origin: str | None, site: str | None, host: str) -> None:

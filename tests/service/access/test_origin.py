@@ -49,7 +49,7 @@ def test_a_null_origin_is_not_blamed_on_the_host() -> None:
 
 @pytest.mark.parametrize("site", ["cross-site", "same-site"])
 def test_sec_fetch_site_of_another_site_is_forbidden(site: str) -> None:
-    with pytest.raises(Forbidden):
+    with pytest.raises(Forbidden, match="send it from a program, or open this service's own pages"):
         check_origin(origin=None, site=site, host="127.0.0.1")
     check_origin(origin=None, site="same-origin", host="127.0.0.1")
     check_origin(origin=None, site="none", host="127.0.0.1")
