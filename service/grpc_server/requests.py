@@ -8,12 +8,12 @@ from google.protobuf.message import DecodeError
 from service.api.v2.request import (
     InferenceRequest,
     NoteNames,
-    ServedModel,
     SharedMemoryRange,
     build_request,
     read_head,
     too_many_images,
 )
+from service.api.v2.served_model import ServedModel
 from service.api.v2.tensors import pack_bytes
 from service.errors import MalformedRequest
 from service.grpc_server.messages import ModelInferRequest
