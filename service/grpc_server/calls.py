@@ -137,7 +137,7 @@ class Call:
             route=path,
             status=self.status,
             started=self.started,
-            headers=lambda: self.peer.metadata,
+            headers=self.peer.values,
         )
 
     def note_names(self, names: dict[str, str | int]) -> None:

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Iterable
-from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
@@ -108,7 +107,7 @@ class Telemetry:
             route=route,
             status=status,
             started=started,
-            headers=partial(Headers, scope=scope),
+            headers=lambda name: Headers(scope=scope).getlist(name),
             names=_read_names(scope) if status >= 400 else {},
         )
 
