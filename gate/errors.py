@@ -31,7 +31,7 @@ class EmptyImage(ImageError):
 
 
 class UnsupportedImage(ImageError):
-    """The format is not PNG, JPEG or WebP, or a variant that no decoder here reads, such as 12-bit JPEG."""
+    """The format is not PNG, JPEG or WebP, or a variant that no decoder here reads; or another file follows."""
 
     code = "unsupported_image"
 

@@ -26,6 +26,7 @@ MAX_SOURCES = 100
 """Limit of listed sources: each adds 13 time series to every scrape."""
 
 _HOST = re.compile(r"[\w.-]*")
+_HOST_HEADER = re.compile(r"\w[\w.-]*", re.ASCII)
 
 _RESERVED_SOURCES = {"none", "other"}
 
@@ -177,9 +178,10 @@ class Settings(BaseModel):
     @classmethod
     def _hosts_are_names(cls, hosts: str) -> str:
         for host in _names(hosts):
-            if host != "*" and not _HOST.fullmatch(host) and not _is_ipv6(host):
+            if host != "*" and not _HOST_HEADER.fullmatch(host) and not _is_ipv6(host):
                 raise ValueError(
-                    f"{host[:128]!r} is not a host name: write names without scheme and port, with commas between"
+                    f"{host[:128]!r} is not a host name: write whole names in ASCII, without scheme and port, with "
+                    "commas between"
                 )
         return hosts
 

@@ -16,6 +16,7 @@ from PIL import WebPImagePlugin
 from gate.averaging import DecodedImage, band_of
 from gate.errors import CorruptImage
 from gate.formats.exif import with_xmp
+from gate.formats.joined_files import check_alone
 from gate.formats.vp8l import check_groups
 from gate.types import ImageBytes, Pixels
 
@@ -53,8 +54,10 @@ def read_webp_header(data: ImageBytes) -> WebpFields:
 
     Raises:
         CorruptImage: the first chunk is unknown or too short, or there are too many chunks.
+        UnsupportedImage: another image or a form field follows.
         struct.error, IndexError: the header ends early.
     """
+    check_alone(data, 8 + struct.unpack_from("<I", data, 4)[0])
     kind = data[12:16]
     if kind == b"VP8X":
         if int.from_bytes(data[16:20], "little") < _EXTENDED_HEADER:

@@ -76,4 +76,4 @@ class Guard:
 def missing_scope(principal: Principal, need: Permission) -> str:
     """Describe why a request of a known token is refused."""
     text = f'token "{principal.name}" lacks the required scope "{need}"'
-    return f"{text}, or the path does not exist" if need is Permission.ADMIN else text
+    return f"{text}, or the path does not exist with this method" if need is Permission.ADMIN else text

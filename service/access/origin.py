@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from service.errors import Forbidden
 
 _PORTS = {"http": 80, "https": 443}
-_CROSS_SITE = "cross-site request refused"
+_CROSS_SITE = "a page of another site may not send this: send it from a program, or open this service's own pages"
 
 
 def check_origin(*, origin: str | None, site: str | None, host: str) -> None:
@@ -50,7 +50,7 @@ class AllowedHosts:
     """
 
     def __init__(self, names: Iterable[str], *, addresses_pass: bool) -> None:
-        self._names = frozenset(name.lower() for name in names)
+        self._names = frozenset(name.lower().removesuffix(".") for name in names)
         self._addresses_pass = addresses_pass
 
     def check(self, host: str) -> None:
@@ -106,7 +106,8 @@ def _is_address(host: str) -> bool:
 
 
 def _hostname(host: str) -> str:
+    """Return the name in a `Host`, without the dot at the end of an absolute name."""
     try:
-        return urlsplit(f"//{host}").hostname or ""
+        return (urlsplit(f"//{host}").hostname or "").removesuffix(".")
     except ValueError:
         return ""

@@ -12,6 +12,7 @@ from service.errors import DeadlineExceeded, InvalidImage, Overloaded
 from service.http.caller import name_caller
 from service.http.request_body import content_length
 from service.http.scope_state import request_state
+from service.inference.admission import Permit
 from service.inference.request_context import RequestContext
 from service.metrics.decisions import Metrics
 from service.runtime import Runtime
@@ -84,7 +85,13 @@ async def admit(
             async with asyncio.timeout(timeout) as context.limit:
                 yield context
         except TimeoutError as error:
-            raise DeadlineExceeded(f"there was no answer within {show_duration(context.deadline - started)}") from error
+            raise DeadlineExceeded(_describe_timeout(permit, context.deadline - started)) from error
+
+
+def _describe_timeout(permit: Permit, seconds: float) -> str:
+    if permit.is_complete:
+        return f"there was no answer within {show_duration(seconds)}"
+    return f"the body did not arrive within {show_duration(seconds)}: send it faster, or allow more time"
 
 
 class CountRefusals:

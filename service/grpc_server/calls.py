@@ -3,10 +3,9 @@
 import asyncio
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 from urllib.parse import unquote
 
@@ -41,11 +40,6 @@ class Peer:
         left = context.time_remaining()
         self._deadline = math.inf if left is None else time.monotonic() + left
 
-    @cached_property
-    def metadata(self) -> Mapping[str, str]:
-        """The metadata of the call, without binary values."""
-        return {name: value for name, value in self.context.invocation_metadata() or () if isinstance(value, str)}
-
     def values(self, name: str) -> list[str]:
         """Return all values of a name of the metadata."""
         return [value for each, value in self.context.invocation_metadata() or () if each == name]
@@ -73,7 +67,7 @@ class Peer:
 
     def check_no_browser(self) -> None:
         """Raise Forbidden for a request that a page made a browser send."""
-        if any(name in self.metadata for name in _BROWSER_HEADERS):
+        if any(map(self.values, _BROWSER_HEADERS)):
             raise Forbidden("the gRPC port does not answer browsers")
 
 
@@ -137,7 +131,7 @@ class Call:
             route=path,
             status=self.status,
             started=self.started,
-            headers=lambda: self.peer.metadata,
+            headers=self.peer.values,
         )
 
     def note_names(self, names: dict[str, str | int]) -> None:

@@ -5,16 +5,15 @@ from typing import Any
 
 from google.protobuf.message import DecodeError
 
-from service.api.v2.inference import check_model
 from service.api.v2.request import (
     InferenceRequest,
     NoteNames,
-    ServedModel,
     SharedMemoryRange,
     build_request,
     read_head,
     too_many_images,
 )
+from service.api.v2.served_model import ServedModel
 from service.api.v2.tensors import pack_bytes
 from service.errors import MalformedRequest
 from service.grpc_server.messages import ModelInferRequest
@@ -65,6 +64,8 @@ def read_infer_request(
         raise MalformedRequest("a parameter is repeated: send it once")
     inputs, parts = _read_inputs(request.inputs, raw, model.max_images)
     members: dict[str, Any] = {
+        "model_name": request.model_name,
+        "model_version": request.model_version,
         "parameters": _read_parameters(request.parameters),
         "inputs": inputs,
         "outputs": [
@@ -73,9 +74,7 @@ def read_infer_request(
     }
     if request.id:
         members["id"] = request.id
-    checked = read_head(members, note_names)
-    check_model(model, {"name": request.model_name, "version": request.model_version})
-    return build_request(checked, parts, model=model, read_shared=read_shared)
+    return build_request(read_head(members, note_names), parts, model=model, read_shared=read_shared)
 
 
 def _read_inputs(

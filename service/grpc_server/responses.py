@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from service.api.v2.metadata import model_metadata, server_metadata
-from service.api.v2.request import InferenceRequest, ServedModel, SharedMemoryRange
+from service.api.v2.request import InferenceRequest, SharedMemoryRange
 from service.api.v2.response import DATATYPES, VALUES, describe_shared, pack_output, pack_shared
+from service.api.v2.served_model import ServedModel
 from service.errors import ServiceError
 from service.grpc_server.messages import (
     ModelInferResponse,

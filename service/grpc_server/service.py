@@ -11,7 +11,8 @@ import grpc
 from service.access.guard import Guard
 from service.access.policy import GRPC
 from service.api.request_admission import CountRefusals
-from service.api.v2.inference import Inference, check_model
+from service.api.v2.inference import Inference
+from service.api.v2.served_model import check_model
 from service.errors import BodyTooLarge, DeadlineExceeded, NotFound, NotReady, Overloaded, ServiceError
 from service.grpc_server import messages
 from service.grpc_server.calls import CHECK, Call, Context, Peer, open_call, read_message, route_of

@@ -1,4 +1,4 @@
-"""The allowed methods of a path, over all routes of an app."""
+"""The route and the allowed methods of a path, over all routes of an app."""
 
 from collections.abc import Iterable
 
@@ -27,6 +27,7 @@ class AllowedMethods:
 
     def __init__(self, routes: Iterable[BaseRoute]) -> None:
         self._routes = [route for route in routes if isinstance(route, Route | APIRoute)]
+        self._fixed = {(method, route.path): route for route in self._routes for method in route.methods or ()}
 
     @property
     def paths(self) -> list[str]:
@@ -50,7 +51,17 @@ class AllowedMethods:
         if scope["method"] not in methods:
             raise MethodNotAllowed(NOT_ALLOWED)
 
+    def route_of(self, scope: Scope) -> Route | None:
+        """Return the route that a router would choose; None for an unknown path."""
+        method, path = scope["method"], scope["path"]
+        if fixed := self._fixed.get((method, path)):
+            return fixed
+        routes = self._routes_of(path)
+        return next((route for route in routes if method in (route.methods or ())), routes[0] if routes else None)
+
+    def _routes_of(self, path: str) -> list[Route]:
+        return [route for route in self._routes if route.path_regex.match(path)]
+
     def _methods_of(self, path: str) -> set[str]:
-        routes = (route for route in self._routes if route.path_regex.match(path))
-        methods = {method for route in routes for method in route.methods or ()}
+        methods = {method for route in self._routes_of(path) for method in route.methods or ()}
         return methods | {"HEAD"} if "GET" in methods else methods

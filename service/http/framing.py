@@ -99,6 +99,8 @@ def refused_by_parser(error: httptools.HttpParserError, start: bytes) -> Malform
         return _not_utf8()
     # The text of a failed callback names only the callback.
     reason = "" if isinstance(error, httptools.HttpParserCallbackError) else f": {error}"
+    if "Expected HTTP/" in reason:  # What the parser takes for the protocol is the rest of the URL.
+        reason = ": write a space in the URL as %20, and HTTP/1.1 behind it"
     for magic, protocol in _OTHER_PROTOCOLS.items():
         if start.startswith(magic):
             reason = f": {protocol}"

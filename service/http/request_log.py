@@ -51,7 +51,7 @@ class RequestLog:
         route: str,
         status: int,
         started: float,
-        headers: Callable[[], Mapping[str, str]],
+        headers: Callable[[str], Sequence[str]],
         names: Mapping[str, str] | None = None,
     ) -> None:
         """Note a request that ends now.
@@ -62,7 +62,7 @@ class RequestLog:
             route: the label of its metrics.
             status: of its answer, by HTTP.
             started: its arrival, in seconds of the monotonic clock.
-            headers: returns its headers, for the trace.
+            headers: returns the values of one of its headers, for the trace.
             names: `id` and `source` of a failed request, as far as the endpoint did not read them.
         """
         seconds = time.monotonic() - started
@@ -87,7 +87,7 @@ class RequestLog:
         status: int,
         *,
         started: float,
-        headers: Callable[[], Mapping[str, str]],
+        headers: Callable[[str], Sequence[str]],
         further: Mapping[str, str | int],
     ) -> str | None:
         if self._tracer is None:
@@ -96,7 +96,7 @@ class RequestLog:
             f"{method} {route}",
             state.stages.measured,
             started=started,
-            headers=headers(),
+            headers=headers,
             attributes={
                 "http.request.method": method,
                 "http.route": route,

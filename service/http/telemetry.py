@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Iterable
-from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
 
@@ -97,7 +96,8 @@ class Telemetry:
             state.problem = None  # Its traceback holds the body, and an idle connection holds its last request.
 
     def _observe(self, scope: Scope, status: int, started: float) -> None:
-        route = getattr(scope.get("route"), "path_format", OTHER)
+        # What is refused before the router, such as for its token, has no route yet.
+        route = getattr(scope.get("route") or self.methods.route_of(scope), "path_format", OTHER)
         if route == DECISIONS and scope["method"] != "POST":
             route = RECORD
         self._log.observe(
@@ -107,7 +107,7 @@ class Telemetry:
             route=route,
             status=status,
             started=started,
-            headers=partial(Headers, scope=scope),
+            headers=lambda name: Headers(scope=scope).getlist(name),
             names=_read_names(scope) if status >= 400 else {},
         )
 

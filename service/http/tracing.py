@@ -6,7 +6,7 @@ Needs the extra `tracing`. OpenTelemetry's own variables configure the rest: `OT
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from urllib.parse import urlsplit
 
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -54,7 +54,7 @@ class Tracer:
         stages: Sequence[Stage],
         *,
         started: float,
-        headers: Mapping[str, str],
+        headers: Callable[[str], Sequence[str]],
         attributes: Mapping[str, str | int | float],
     ) -> str | None:
         """Create the spans of a request that ends now; return the trace id if it is sampled.
@@ -63,14 +63,14 @@ class Tracer:
             name: method and route.
             stages: the work on the request.
             started: its arrival, in seconds of the monotonic clock.
-            headers: `traceparent` among them continues the caller's trace.
+            headers: returns the values of a header; `traceparent` continues the caller's trace.
             attributes: of the request's span, `http.response.status_code` among them.
         """
         # Spans use wall-clock time. One offset for all of them keeps durations right if that clock jumps.
         offset = time.time_ns() - time.monotonic_ns()
         span = self._tracer.start_span(
             name,
-            _callers.extract(headers),
+            _callers.extract({name: headers(name) for name in _callers.fields}),
             kind=SpanKind.SERVER,
             attributes=dict(attributes),
             start_time=_nanoseconds(started) + offset,

@@ -200,6 +200,7 @@ class Permit:
 
     def __init__(self, admission: Admission, max_body_bytes: int, *, caller: str | None = None) -> None:
         self.images = 0
+        self.is_complete = False
         # The caller whose share is counted until the body is complete.
         self._caller = caller
         self._admission = admission
@@ -256,6 +257,7 @@ class Permit:
 
     def complete(self) -> None:
         """Release the caller's share: the body is complete."""
+        self.is_complete = True
         self._give_back_share(images=self.images, size=self._reserved)
         self._caller = None
 

@@ -12,8 +12,9 @@ import orjson
 
 from gate import Action, Decision, Label, Reason
 from gate.scorer import Score
-from service.api.v2.request import InferenceRequest, ServedModel, SharedMemoryRange, parse_request
+from service.api.v2.request import InferenceRequest, SharedMemoryRange, parse_request
 from service.api.v2.response import encode_answer
+from service.api.v2.served_model import ServedModel
 from service.errors import MalformedRequest, ServiceError
 from service.inference.request_context import ImageDecision
 from tests.fuzz.recipes import recipe_in, recipes

@@ -12,7 +12,7 @@ from starlette.types import ASGIApp
 
 from service.api.decisions import DecisionQuery
 from service.api.site import make_site
-from service.errors import Overloaded, ServiceError
+from service.errors import Overloaded, ServiceError, Unauthorized
 from service.http.allowed_methods import AllowedMethods
 from service.http.direct_routes import DirectRoutes
 from service.http.responses import json_response
@@ -115,6 +115,32 @@ def test_the_route_is_the_label_of_the_metrics() -> None:
     direct = DirectRoutes(make_site([router], []), [one for one in router.routes if isinstance(one, APIRoute)])
     ask(Telemetry(direct, Metrics(registry), methods=AllowedMethods(router.routes)), "POST", DECISIONS)
     assert registry.get_sample_value("lensgate_requests_total", {"route": DECISIONS, "status": "200"}) == 1
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "route"),
+    [
+        ("POST", DECISIONS, DECISIONS),
+        ("GET", DECISIONS, f"GET {DECISIONS}"),
+        ("PUT", DECISIONS, f"GET {DECISIONS}"),
+        ("GET", f"{DECISIONS}/a.png", f"{DECISIONS}/{{name}}"),
+        ("POST", f"{DECISIONS}/batch", f"{DECISIONS}/batch"),
+        ("GET", f"{DECISIONS}/batch", f"{DECISIONS}/{{name}}"),
+        ("GET", "/v1/unknown", "other"),
+    ],
+)
+def test_a_request_that_is_refused_before_the_router_has_its_label(method: str, path: str, route: str) -> None:
+    async def refuse(*_: object) -> None:
+        raise Unauthorized("no token")
+
+    async def answer() -> None:
+        pass
+
+    registry, router = CollectorRegistry(), make_router()
+    router.add_api_route(f"{DECISIONS}/{{name}}", answer, methods=["GET"])
+    router.add_api_route(f"{DECISIONS}/batch", answer, methods=["POST"])
+    ask(Telemetry(refuse, Metrics(registry), methods=AllowedMethods(router.routes)), method, path)
+    assert registry.get_sample_value("lensgate_requests_total", {"route": route, "status": "401"}) == 1
 
 
 def test_a_route_without_one_model_of_its_query_is_refused() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from service.api.health import make_probe_server
-from tests.support.attacks import Outcome, send
+from tests.support.attacks import Outcome, connected, read_all, send
 from tests.support.servers import Running, running_service, wait_until
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "QUERY")
@@ -75,6 +75,14 @@ def test_a_body_that_never_comes_is_not_waited_for(service: Running, framing: by
         assert found.status in REFUSED, (target, found)
         assert found.seconds < 60, (target, found)
     wait_until(lambda: service.inflight == 0)
+
+
+def test_a_body_that_is_slower_than_the_deadline_is_told_so(service: Running) -> None:
+    with connected(service.url) as connection:
+        connection.sendall(b"POST /v1/decisions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 100\r\n\r\nhalf")
+        answer = read_all(connection)
+    assert answer.startswith(b"HTTP/1.1 504 ")
+    assert b"the body did not arrive within 300 ms: send it faster, or allow more time" in answer
 
 
 def test_a_get_with_a_small_body_is_answered_and_so_is_what_follows_it(service: Running) -> None:

@@ -44,6 +44,8 @@ def test_an_empty_variable_is_one_that_is_not_set() -> None:
         ({}, {"LENSGATE_ALLOWED_HOSTS": "gate gate.example"}, "with commas between"),
         ({"allowed_hosts": "gate:8000"}, {}, "--allowed-hosts: 'gate:8000' is not a host name"),
         ({"allowed_hosts": "*.example"}, {}, "--allowed-hosts"),
+        ({"allowed_hosts": ".example"}, {}, "'.example' is not a host name: write whole names"),
+        ({"allowed_hosts": "bücher.example"}, {}, "'bücher.example' is not a host name: .* in ASCII"),
         ({}, {"LENSGATE_BAND_LOW": "0.7", "LENSGATE_BAND_HIGH": "0.3"}, "LENSGATE_BAND_LOW"),
         ({}, {"LENSGATE_BAND_HIGH": "1.5"}, "LENSGATE_BAND_HIGH"),
         ({}, {"LENSGATE_MAX_BATCH_DELAY_MS": "inf"}, "LENSGATE_MAX_BATCH_DELAY_MS"),

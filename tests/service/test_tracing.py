@@ -34,14 +34,18 @@ TRACEPARENT = f"00-{CALLER}-00f067aa0ba902b7-01"
 UNSAMPLED = f"{TRACEPARENT[:-1]}0"
 
 
-def record(exporter: SpanExporter, *, status: int = 200, headers: dict[str, str] | None = None) -> str | None:
+def no_header(_: str) -> list[str]:
+    return []
+
+
+def record(exporter: SpanExporter, *, status: int = 200, headers: list[tuple[str, str]] | None = None) -> str | None:
     tracer = Tracer("http://unused", exporter=exporter)
     stages = [Stage("read", 1.0, 1.5), Stage("decode", 1.5, 3.5)]
     trace_id = tracer.record(
         "POST /v1/decisions",
         stages,
         started=1.0,
-        headers=headers or {},
+        headers=lambda name: [value for each, value in headers or () if each == name],
         attributes={"http.response.status_code": status, "http.route": "/v1/decisions"},
     )
     tracer.close()
@@ -65,15 +69,21 @@ def test_a_request_is_a_span_with_one_below_it_for_each_stage() -> None:
 
 def test_the_callers_trace_goes_on() -> None:
     exporter = InMemorySpanExporter()
-    assert record(exporter, headers={"traceparent": TRACEPARENT}) == CALLER
+    assert record(exporter, headers=[("traceparent", TRACEPARENT)]) == CALLER
     request = exporter.get_finished_spans()[-1]
     assert request.parent is not None
     assert f"{request.parent.span_id:016x}" == "00f067aa0ba902b7"
 
 
+def test_the_callers_state_is_taken_from_all_its_headers() -> None:
+    exporter = InMemorySpanExporter()
+    record(exporter, headers=[("traceparent", TRACEPARENT), ("tracestate", "a=1,b=2"), ("tracestate", "c=3")])
+    assert exporter.get_finished_spans()[-1].context.trace_state.to_header() == "a=1,b=2,c=3"
+
+
 def test_a_caller_that_does_not_sample_is_obeyed() -> None:
     exporter = InMemorySpanExporter()
-    assert record(exporter, headers={"traceparent": UNSAMPLED}) is None
+    assert record(exporter, headers=[("traceparent", UNSAMPLED)]) is None
     assert not exporter.get_finished_spans()
 
 
@@ -100,7 +110,7 @@ def test_a_key_in_the_address_of_the_collector_is_not_logged(caplog: pytest.LogC
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         tracer = Tracer(f"http://127.0.0.1:{closed.getsockname()[1]}/v1/traces?key=hush")
-        tracer.record("GET /", [], started=1.0, headers={}, attributes={"http.response.status_code": 200})
+        tracer.record("GET /", [], started=1.0, headers=no_header, attributes={"http.response.status_code": 200})
         with caplog.at_level("DEBUG"):
             tracer.close()
     assert "url: /v1/traces?..." in caplog.text
@@ -138,7 +148,7 @@ def attributes_of(state: RequestState, status: int) -> dict[str, object]:
     exporter = InMemorySpanExporter()
     tracer = Tracer("http://unused", exporter=exporter)
     log = RequestLog(Metrics(CollectorRegistry()), tracer=tracer)
-    log.observe(state, method="POST", path="/x", route="/x", status=status, started=0.0, headers=dict)
+    log.observe(state, method="POST", path="/x", route="/x", status=status, started=0.0, headers=no_header)
     tracer.close()
     return dict(exporter.get_finished_spans()[-1].attributes or {})
 

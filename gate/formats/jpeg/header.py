@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from gate.errors import CorruptImage, UnsupportedImage
 from gate.formats.exif import EXIF_PREFIX, with_xmp
+from gate.formats.joined_files import check_alone
 from gate.types import ImageBytes
 
 JPEG_SIGNATURE = b"\xff\xd8\xff"
@@ -204,7 +205,7 @@ def read_scans(data: ImageBytes, head: JpegHeader) -> list[Scan]:
 
     Raises:
         CorruptImage: there are too many scans, or a component is in none.
-        UnsupportedImage: arithmetic coding would take too long.
+        UnsupportedImage: arithmetic coding would take too long, or another file or a form field follows.
         struct.error, IndexError: the header of a scan ends early.
     """
     first = _read_scan(data, head.scan, head.restart_interval)
@@ -269,7 +270,10 @@ def _segments(data: ImageBytes, position: int) -> Iterator[tuple[int, int, int]]
         match = _MARKER.search(data, position, position + _MAX_PADDING + 2)
         if match is None and len(data) > position + _MAX_PADDING:
             break
-        if match is None or data[match.end() - 1] == _END_OF_IMAGE:
+        if match is None:
+            return
+        if data[match.end() - 1] == _END_OF_IMAGE:
+            check_alone(data, match.end(), may_be_followed=True)
             return
         start = match.start()
         marker = data[start + 1]

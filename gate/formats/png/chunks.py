@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import deflate
 
 from gate.errors import CorruptImage, UnsupportedImage
+from gate.formats.joined_files import check_alone
 from gate.types import ImageBytes
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -65,6 +66,7 @@ def png_chunks(data: ImageBytes) -> Iterator[tuple[bytes, int, int]]:
 
     Raises:
         CorruptImage: there are more than 65,536 chunks.
+        UnsupportedImage: another image or a form field follows.
     """
     start = len(PNG_SIGNATURE) + 8
     for _ in range(_MAX_CHUNKS):
@@ -76,6 +78,7 @@ def png_chunks(data: ImageBytes) -> Iterator[tuple[bytes, int, int]]:
             return
         yield kind, start, end
         if kind == b"IEND":
+            check_alone(data, end + 4)
             return
         start = end + 12
     raise CorruptImage(f"the png is split into more than {_MAX_CHUNKS:,} chunks, as no encoder would: encode it again")

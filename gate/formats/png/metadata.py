@@ -34,7 +34,7 @@ def read_exif(data: ImageBytes) -> ImageBytes:
     Chunks with a wrong checksum are ignored.
 
     Raises:
-        UnsupportedImage: the image is HDR.
+        UnsupportedImage: the image is HDR, or another one or a form field follows it.
         CorruptImage: there are too many chunks.
     """
     view = memoryview(data)

@@ -10,10 +10,11 @@ from starlette.types import Receive, Scope, Send
 
 from service.api.request_admission import admit_request
 from service.api.v2.compression import MINIMUM_BYTES, choose_encoding, compress, decompress
-from service.api.v2.inference import Inference, check_model, log_fields
-from service.api.v2.request import InferenceRequest, ServedModel, parse_request
+from service.api.v2.inference import Inference, log_fields
+from service.api.v2.request import InferenceRequest, parse_request
 from service.api.v2.response import encode_answer
 from service.api.v2.schemas import INFER
+from service.api.v2.served_model import ServedModel, check_model
 from service.errors import MalformedRequest
 from service.http.framing import single_header
 from service.http.query_params import check_names

@@ -1,16 +1,17 @@
 """Decide about the images of a parsed request, for every transport of the protocol."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from gate import Action
 from service.api.v2.metadata import served_model
-from service.api.v2.request import InferenceRequest, ServedModel, SharedMemoryRange
-from service.api.v2.shared_memory import SharedMemoryRegions
+from service.api.v2.request import InferenceRequest, SharedMemoryRange
+from service.api.v2.served_model import ServedModel
+from service.api.v2.shared_memory import SharedMemoryRegions, check_apart
 from service.api.v2.statistics import Statistics
 from service.concurrency.futures import gather_or_cancel
-from service.errors import InvalidImage, NotFound
+from service.errors import InvalidImage
 from service.inference.decode_pool import Decoded
 from service.inference.payload import Payload
 from service.inference.preprocess import ModelInputs
@@ -87,8 +88,9 @@ class Inference:
         """Write outputs to shared memory.
 
         Raises:
-            MalformedRequest: a range cannot be written.
+            MalformedRequest: a range cannot be written, or two outputs overlap.
         """
+        check_apart(parts)
         for part, data in parts:
             self.regions.write(part, data)
 
@@ -108,15 +110,6 @@ class Inference:
         ended = time.monotonic()
         version = context.runner.card.version
         self.statistics.succeed(version, context.stages, seconds=ended - context.started, encoding=ended - encoding)
-
-
-def check_model(model: ServedModel, requested: Mapping[str, str]) -> None:
-    """Raise NotFound if `name` or `version`, where they are given, differ from the served model's."""
-    name, version = requested.get("name") or model.name, requested.get("version") or model.version
-    if name != model.name:
-        raise NotFound(f"unknown model {name[:64]!r}: {model.name!r} is served")
-    if version != model.version:
-        raise NotFound(f"version {version[:64]!r} of {name!r} is not served: version {model.version!r} is")
 
 
 def log_fields(request: InferenceRequest, answers: Sequence[ImageDecision]) -> dict[str, str | int]:

@@ -4,8 +4,8 @@ from importlib.metadata import version
 from typing import Any
 
 from gate import Card
-from service.api.v2.request import ServedModel
 from service.api.v2.response import DATATYPES
+from service.api.v2.served_model import ServedModel
 from service.settings import Settings
 
 PLATFORM = "onnxruntime_onnx"

@@ -11,6 +11,7 @@ from common.identity import is_identity
 from gate import Label
 from gate.pixels import Pixels
 from service.api.v2.schemas import InferenceHead, InputParameters, InputTensor, OutputParameters, validate
+from service.api.v2.served_model import ServedModel, check_model
 from service.api.v2.tensors import InputData
 from service.errors import BodyTooLarge, MalformedRequest
 from service.http.json_body import read_json
@@ -27,17 +28,6 @@ _CACHED_BYTES = 1024
 _CACHED_HEADS = 64
 
 _LABELS = {label.encode(): label for label in Label}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServedModel:
-    """The served model and the maximum number of images per request."""
-
-    name: str
-    version: str
-    size: int
-    outputs: tuple[str, ...]
-    max_images: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +94,7 @@ def parse_request(
         note_names: receives the caller's names before anything else is validated.
 
     Raises:
-        MalformedRequest: the text names the member at fault.
+        MalformedRequest, NotFound: the text names the member at fault.
         BodyTooLarge: it holds more images, or more JSON, than a request may.
     """
     text, binary = _split(body, header_length)
@@ -135,8 +125,9 @@ def build_request(
     """Build a request from its head and the binary data of each input with `binary_data_size`, in order.
 
     Raises:
-        MalformedRequest, BodyTooLarge: as `parse_request`.
+        MalformedRequest, NotFound, BodyTooLarge: as `parse_request`.
     """
+    check_model(model, {"name": head.model_name, "version": head.model_version})
     tensors = _read_tensors(head.inputs, iter(parts), read_shared)
     pixels, files = _images(tensors, model)
     count = len(files) if pixels is None else len(pixels)

@@ -6,7 +6,8 @@ from typing import Any
 
 import orjson
 
-from service.api.v2.request import InferenceRequest, ServedModel, SharedMemoryRange
+from service.api.v2.request import InferenceRequest, SharedMemoryRange
+from service.api.v2.served_model import ServedModel
 from service.api.v2.tensors import pack_bytes, pack_floats
 from service.errors import MalformedRequest
 from service.inference.request_context import ImageDecision

@@ -6,10 +6,10 @@ from typing import TypeVar
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel
 
-from service.api.v2.inference import Inference, check_model
+from service.api.v2.inference import Inference
 from service.api.v2.metadata import model_config, model_metadata, repository_entry, server_metadata
-from service.api.v2.request import ServedModel
 from service.api.v2.schemas import RegionRegistration, RepositoryQuery, validate
+from service.api.v2.served_model import ServedModel, check_model
 from service.api.v2.shared_memory import SharedMemoryRegions
 from service.errors import MalformedRequest, NotFound, NotReady
 from service.http.json_body import read_json

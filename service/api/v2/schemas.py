@@ -204,8 +204,8 @@ class InferenceHead(_Object):
     model_config = ConfigDict(json_schema_extra={"examples": [_REQUEST_EXAMPLE]})
 
     id: Annotated[str, AfterValidator(_check_id)] | None = Field(None, description="Returned with the response")
-    model_name: Any = None
-    model_version: Any = None
+    model_name: str | None = Field(None, description="The served model's, if given")
+    model_version: str | None = Field(None, description="The served version, if given")
     inputs: list[InputTensor] = Field(max_length=3, description="image or encoded_image; expected is optional")
     outputs: Annotated[list[RequestedOutput], Field(max_length=4), BeforeValidator(lambda value: value or [])] = Field(
         [], description="All outputs if missing"

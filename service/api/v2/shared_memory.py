@@ -4,7 +4,9 @@ import errno
 import os
 import re
 import stat
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import permutations
 from pathlib import Path
 
 from service.api.v2.request import SharedMemoryRange
@@ -136,6 +138,15 @@ class SharedMemoryRegions:
     def _check_enabled(self) -> None:
         if not self._enabled:
             raise MalformedRequest("shared memory is off: LENSGATE_SHARED_MEMORY enables it")
+
+
+def check_apart(parts: Iterable[tuple[SharedMemoryRange, bytes]]) -> None:
+    """Raise MalformedRequest for two outputs at one place, of which the later would overwrite the other."""
+    for (part, data), (other, _) in permutations(parts, 2):
+        if part.region == other.region and part.offset <= other.offset < part.offset + len(data):
+            raise MalformedRequest(
+                f"two outputs overlap in region {part.region!r} at offset {other.offset:,}: give each its own offset"
+            )
 
 
 def _open(key: str) -> int:

@@ -73,6 +73,8 @@ def test_missing_token_is_401_and_missing_scope_is_403(service: Running) -> None
     lacking = service.client.post("/v1/decisions", content=WHITE, headers=bearer("eva"))
     assert (lacking.status_code, lacking.json()["code"]) == (403, "forbidden")
     assert 'lacks the required scope "decide"' in lacking.json()["detail"]
+    lacking = service.client.put("/v1/decisions", content=WHITE, headers=bearer("gen"))
+    assert lacking.json()["detail"].endswith('scope "admin", or the path does not exist with this method')
 
 
 def test_probes_need_no_token(service: Running) -> None:

@@ -49,30 +49,33 @@ def test_a_null_origin_is_not_blamed_on_the_host() -> None:
 
 @pytest.mark.parametrize("site", ["cross-site", "same-site"])
 def test_sec_fetch_site_of_another_site_is_forbidden(site: str) -> None:
-    with pytest.raises(Forbidden):
+    with pytest.raises(Forbidden, match="send it from a program, or open this service's own pages"):
         check_origin(origin=None, site=site, host="127.0.0.1")
     check_origin(origin=None, site="same-origin", host="127.0.0.1")
     check_origin(origin=None, site="none", host="127.0.0.1")
 
 
 @pytest.mark.parametrize(
-    "host", ["127.0.0.1", "127.0.0.1:8000", "127.9.9.9", "localhost:1", "x.localhost", "[::1]:8000"]
+    "host",
+    ["127.0.0.1", "127.0.0.1:8000", "127.9.9.9", "localhost:1", "localhost.:1", "x.localhost", "[::1]:8000"],
 )
 def test_loopback_hosts_are_allowed(host: str) -> None:
     AllowedHosts([], addresses_pass=False).check(host)
 
 
 @pytest.mark.parametrize(
-    "host", ["", "x", "evil.example:8000", "127.0.0.1.evil.example", "localhost.evil.example", "["]
+    "host",
+    ["", ".", "..", "localhost..", "x", "evil.example:8000", "127.0.0.1.evil.example", "localhost.evil.example", "["],
 )
 def test_foreign_hosts_are_forbidden(host: str) -> None:
     with pytest.raises(Forbidden, match=r"127\.0\.0\.1 or localhost"):
         AllowedHosts([], addresses_pass=False).check(host)
 
 
-@pytest.mark.parametrize("host", ["gate:8000", "GATE", "192.0.2.1:8000", "[2001:db8::1]", "127.0.0.1"])
+@pytest.mark.parametrize("host", ["gate:8000", "GATE", "gate.:8000", "192.0.2.1:8000", "[2001:db8::1]", "127.0.0.1"])
 def test_configured_names_and_addresses_are_allowed(host: str) -> None:
     AllowedHosts(["Gate"], addresses_pass=True).check(host)
+    AllowedHosts(["gate."], addresses_pass=True).check(host)
     AllowedHosts(["*"], addresses_pass=False).check(host)
     with pytest.raises(Forbidden, match=r"add 'evil\.example' to LENSGATE_ALLOWED_HOSTS"):
         AllowedHosts(["gate"], addresses_pass=True).check("evil.example:8000")

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from service.api.v2.request import ServedModel
+from service.api.v2.served_model import ServedModel
 from service.errors import BodyTooLarge
 from service.grpc_server.messages import ModelInferResponse
 from service.grpc_server.requests import read_infer_request

@@ -104,10 +104,11 @@ def test_a_reload_of_one_worker_after_the_other_loses_no_call_and_every_worker_s
 
     def is_sum_shown() -> bool:
         shown = httpx.get(f"{process.url}/metrics", timeout=TIMEOUT, trust_env=False).text
-        return f"{sample}{before + len(found)}.0" in shown.splitlines()
+        return f"{sample}{len(lines_of(process, 'ModelInfer'))}.0" in shown.splitlines()
 
     for _ in range(4):
-        wait_until(is_sum_shown)  # The last call is counted just after its answer.
+        wait_until(is_sum_shown)  # The last call is counted and logged just after its answer.
+    assert len(lines_of(process, "ModelInfer")) >= before + len(found)
 
 
 def test_a_signal_ends_it_with_status_0_and_loses_no_admitted_call(process: Process) -> None:

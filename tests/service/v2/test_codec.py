@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from gate import Action, Decision, Label, Reason
 from gate.scorer import Score
-from service.api.v2.request import MAX_JSON_BYTES, InferenceRequest, ServedModel, SharedMemoryRange, parse_request
+from service.api.v2.request import MAX_JSON_BYTES, InferenceRequest, SharedMemoryRange, parse_request
 from service.api.v2.response import encode_answer
+from service.api.v2.served_model import ServedModel
 from service.errors import BodyTooLarge, MalformedRequest, ServiceError
 from service.inference.request_context import ImageDecision
 

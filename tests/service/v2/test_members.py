@@ -10,8 +10,9 @@ import pytest
 
 from common.identity import ID_PATTERN, is_identity
 from gate import Label
-from service.api.v2.request import InferenceRequest, ServedModel, parse_request
-from service.errors import MalformedRequest
+from service.api.v2.request import InferenceRequest, parse_request
+from service.api.v2.served_model import ServedModel
+from service.errors import MalformedRequest, NotFound
 
 MODEL = ServedModel(
     name="glasses", version="1", size=4, outputs=("glasses_probability", "decision", "reason"), max_images=8
@@ -143,6 +144,15 @@ def test_what_other_clients_send_by_themselves_is_taken() -> None:
         "parameters": {"triton_enable_empty_final_response": True, "priority": 0, "sequence_id": 0, **hints},
     }
     assert parse(head).count == 1
+
+
+@pytest.mark.parametrize("member", ["model_name", "model_version"])
+def test_a_model_that_is_not_served_is_an_error_in_the_body_as_in_the_path(member: str) -> None:
+    with pytest.raises(NotFound, match="'other'"):
+        parse({"inputs": [IMAGE], member: "other"})
+    with pytest.raises(MalformedRequest, match=member):
+        parse({"inputs": [IMAGE], member: 9})
+    assert parse({"inputs": [IMAGE], member: ""}).count == 1
 
 
 def test_the_text_names_what_may_have_been_meant() -> None:

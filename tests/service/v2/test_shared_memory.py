@@ -9,7 +9,7 @@ import pytest
 
 from service.api.v2 import shared_memory
 from service.api.v2.request import SharedMemoryRange
-from service.api.v2.shared_memory import SharedMemoryRegions
+from service.api.v2.shared_memory import SharedMemoryRegions, check_apart
 from service.errors import MalformedRequest
 
 SIZE, ROOM = 60_000, 20_000
@@ -37,3 +37,14 @@ def test_an_output_that_is_written_in_part_is_an_error(tmp_path: Path, monkeypat
     regions.write(part, b"y" * part.size)
     assert (tmp_path / "key").read_bytes() == bytes(110) + b"y" * part.size
     regions.unregister()
+
+
+@pytest.mark.parametrize(("first", "second"), [(0, 0), (0, 7), (7, 0)])
+def test_outputs_that_would_overwrite_each_other_are_an_error(first: int, second: int) -> None:
+    parts = [(SharedMemoryRange("out", offset, 64), b"12345678") for offset in (first, second)]
+    with pytest.raises(MalformedRequest, match=r"two outputs overlap in region 'out' at offset [07]: give each"):
+        check_apart(parts)
+
+
+def test_ranges_with_more_room_than_their_outputs_may_overlap() -> None:
+    check_apart([(SharedMemoryRange(region, offset, 64), b"12345678") for region in ("a", "b") for offset in (8, 0)])
