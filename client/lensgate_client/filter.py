@@ -12,6 +12,7 @@ from lensgate_client._pixels.images import Ask, ImageInput, checked_label
 from lensgate_client._pixels.raster import is_tensor
 from lensgate_client._stream.attempts import Attempts
 from lensgate_client._stream.filter_run import FilterRun, FilterStats, RejectLimits
+from lensgate_client._stream.inputs import to_ask
 from lensgate_client._stream.samples import AsyncSource, Source, aiterate_samples, iterate_samples, rows_of
 from lensgate_client._stream.verdicts import Regenerated, Sorted
 from lensgate_client.async_client import AsyncGate
@@ -91,13 +92,20 @@ class _Filter(Generic[_Gate]):
             ValueError: `pixels` returned a batch for a sample that is none, or one image for a batch.
         """
         for sample in item if isinstance(item, list) else (item,):
-            prepared = sample if self._pixels is None else self._pixels(sample)
+            prepared = self._prepare(sample)
             image = prepared.image if isinstance(prepared, Ask) else prepared
             result = sample.image if isinstance(sample, Ask) else sample
             # `pixels` may write each image to the same file, which the caller does not get.
             fingerprint = ImageFingerprint(image if is_tensor(image) and not is_tensor(result) else result)
             candidates.extend(_Candidate(result, index, fingerprint) for index in rows_of(image, result))
             yield prepared
+
+    def _prepare(self, sample: Any) -> Any:
+        """Return the input for the gate; an image that `pixels` takes from an `Ask` keeps its label, id and source."""
+        if self._pixels is None:
+            return sample
+        prepared = self._pixels(sample)
+        return to_ask(prepared, sample.expected, sample.id, sample.source) if isinstance(sample, Ask) else prepared
 
 
 class GateFilter(_Filter[Gate]):

@@ -285,6 +285,15 @@ def test_sample_may_have_its_own_expected_label(make: Make, service: Running) ->
     assert make(service.url).take([Ask(np.stack([BARE, GLASSES]), "glasses")])[0] is not None
 
 
+def test_the_image_that_pixels_takes_out_of_an_ask_keeps_its_order(make: Make, service: Running) -> None:
+    """It was decided without the label, so that images without glasses were kept as glasses."""
+    samples = [Ask(BARE, "glasses", "first"), Ask(BARE, "no_glasses", "second"), Ask(BARE, "no_glasses", "third")]
+    found = make(service.url, pixels=lambda ask: Ask(ask.image, id="other") if ask.id == "third" else ask.image).run(
+        "sort", samples
+    )
+    assert [(one.outcome.id, one.accepted) for one in found] == [("first", False), ("second", True), ("other", True)]
+
+
 def test_overwritten_image_is_detected(make: Make, service: Running) -> None:
     buffer = flat(0)
 
