@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import math
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing
@@ -182,8 +183,9 @@ def test_an_asynchronous_generator_of_orders_is_awaited(service: Running) -> Non
 def test_regenerating_ends_with_the_limits_of_the_filter_and_with_wrong_arguments(make: Make, service: Running) -> None:
     with pytest.raises(GaveUp, match="max_samples is 5"):
         make(service.url, max_samples=5).run("regenerate", itertools.count(), lambda *_: UNCERTAIN)
-    with pytest.raises(ValueError, match="max_attempts must be >= 1"):
-        make(service.url).run("regenerate", [1], lambda *_: GLASSES, max_attempts=0)
+    for limit in (0, 1.5, math.inf):
+        with pytest.raises(ValueError, match="max_attempts must be an integer >= 1"):
+            make(service.url).run("regenerate", [1], lambda *_: UNCERTAIN, max_attempts=limit)
     with pytest.raises(ValueError, match="one order has one image, but 2 were generated"):
         make(service.url).run("regenerate", [1], lambda *_: np.stack([GLASSES, BARE]))
 
@@ -455,8 +457,9 @@ def test_invalid_limits_are_rejected(make: Make, options: dict[str, Any]) -> Non
 
 
 def test_invalid_take_is_rejected(make: Make) -> None:
-    with pytest.raises(ValueError, match="count must be >= 1"):
-        make(URL).take([], 0)
+    for count in (0, 2.5, math.nan):
+        with pytest.raises(ValueError, match="count must be an integer >= 1"):
+            make(URL).take([], count)
     with pytest.raises(ValueError, match="expected must be one of"):
         make(URL).take([], 1, expected="hat")
 

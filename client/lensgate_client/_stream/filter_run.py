@@ -79,8 +79,8 @@ class FilterRun:
     """One run of a filter, until `count` images are accepted; all images if `count` is None."""
 
     def __init__(self, limits: RejectLimits, count: int | None) -> None:
-        if count is not None and count < 1:
-            raise ValueError(f"count must be >= 1 or None, not {count}")
+        if count is not None and (count < 1 or count % 1):  # No number of images equals a fraction.
+            raise ValueError(f"count must be an integer >= 1 or None, not {count}")
         self.stats = FilterStats()
         self._limits = limits
         self._wanted = count
