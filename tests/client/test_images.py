@@ -2,9 +2,10 @@
 
 import io
 import struct
+import zipfile
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -176,6 +177,13 @@ def test_damaged_pillow_image_is_corrupt() -> None:
 def test_an_empty_path_is_named() -> None:
     with pytest.raises(BadImage, match="the path is empty"):
         open_image("")
+
+
+def test_a_path_inside_an_archive_is_told_to_be_read(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "faces.zip", "w") as archive:
+        archive.writestr("face.png", b"")
+        with pytest.raises(BadImage, match=r"not a Path\. Pass the bytes of its file: path\.read_bytes\(\)"):
+            open_image(cast(Any, zipfile.Path(archive, "face.png")))
 
 
 @pytest.mark.parametrize("image", [None, [1, 2]])
