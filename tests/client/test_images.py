@@ -74,6 +74,17 @@ def test_transparent_palette_is_composited_over_black() -> None:
     assert np.array_equal(pixels_of(Image.open(io.BytesIO(file))), read_pixels(file, SIZE))
 
 
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P"])
+def test_a_pillow_older_than_10_1_is_enough(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has no `has_transparency_data`, and each Pillow image ended its stream with an AttributeError."""
+    image = Image.fromarray(np.dstack([portrait(64), np.full((64, 64), 99, np.uint8)])).convert(mode)
+    if mode == "P":
+        image.putpalette(bytes(range(256)) * 4, "RGBA")
+    expected = pixels_of(image)
+    monkeypatch.delattr(Image.Image, "has_transparency_data")
+    assert np.array_equal(pixels_of(image), expected)
+
+
 @pytest.mark.parametrize("mode", ["F", "I"])
 def test_pillow_mode_without_a_value_range_is_rejected(mode: str) -> None:
     with pytest.raises(BadImage, match="clips them at 255: scale them"):
