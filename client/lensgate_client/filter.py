@@ -129,10 +129,11 @@ class GateFilter(_Filter[Gate]):
             expected: label that the generator is asked for.
 
         Raises:
-            GaveUp: too many images are rejected, or the samples end too early.
+            GaveUp: too many images are rejected, no sample is a supported image, or the samples end too early.
             GateError: the gate is down, before a sample is generated, or cannot decide about further images.
         """
-        return self._take(self._judge(self._begin(count, expected), source, expected))
+        run = self._begin(count, expected)
+        return self._take(run, self._judge(run, source, expected))
 
     def sort(
         self, source: Source, count: int | None = None, *, expected: Label | None = None
@@ -170,11 +171,14 @@ class GateFilter(_Filter[Gate]):
         attempts = Attempts(orders, max_attempts)
         return self._regenerate(self._begin(None, expected), attempts, generate, expected)
 
-    def _take(self, judged: Generator[tuple[_Candidate, Outcome], None, None]) -> Generator[Any, None, None]:
+    def _take(
+        self, run: FilterRun, judged: Generator[tuple[_Candidate, Outcome], None, None]
+    ) -> Generator[Any, None, None]:
         with closing(judged):
             for candidate, outcome in judged:
                 if outcome.accepted:
                     yield candidate.checked_image()
+        run.check_kind()
 
     def _sort(self, judged: Generator[tuple[_Candidate, Outcome], None, None]) -> Generator[Sorted, None, None]:
         with closing(judged):
@@ -224,7 +228,8 @@ class AsyncGateFilter(_Filter[AsyncGate]):
         self, source: AsyncSource, count: int | None = None, *, expected: Label | None = None
     ) -> AsyncGenerator[Any, None]:
         """Yield images as `GateFilter.take` does. Use `contextlib.aclosing` to leave the loop early."""
-        return self._take(self._judge(self._begin(count, expected), source, expected))
+        run = self._begin(count, expected)
+        return self._take(run, self._judge(run, source, expected))
 
     def sort(
         self, source: AsyncSource, count: int | None = None, *, expected: Label | None = None
@@ -244,11 +249,14 @@ class AsyncGateFilter(_Filter[AsyncGate]):
         attempts = Attempts(orders, max_attempts)
         return self._regenerate(self._begin(None, expected), attempts, generate, expected)
 
-    async def _take(self, judged: AsyncGenerator[tuple[_Candidate, Outcome], None]) -> AsyncGenerator[Any, None]:
+    async def _take(
+        self, run: FilterRun, judged: AsyncGenerator[tuple[_Candidate, Outcome], None]
+    ) -> AsyncGenerator[Any, None]:
         async with aclosing(judged):
             async for candidate, outcome in judged:
                 if outcome.accepted:
                     yield candidate.checked_image()
+        run.check_kind()
 
     async def _sort(self, judged: AsyncGenerator[tuple[_Candidate, Outcome], None]) -> AsyncGenerator[Sorted, None]:
         async with aclosing(judged):

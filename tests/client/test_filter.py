@@ -384,6 +384,15 @@ def test_filter_gives_up_on_invalid_images(make: Make, service: Running) -> None
         make(service.url, min_samples=30).take(lambda: np.zeros((64, 64, 3), np.float32), 5)
 
 
+def test_a_few_samples_of_which_none_is_an_image_are_an_error(make: Make, service: Running) -> None:
+    """There was no image and no word, as if the gate had discarded all of them."""
+    samples = [np.zeros((2, 64, 64, 3), np.float32)]
+    with pytest.raises(GaveUp, match=r"\(2 unsupported_image\): no sample is a supported image\. .*to_uint8"):
+        make(service.url).take(samples)
+    assert make(service.url).take(["missing.png", *samples]) == []
+    assert len(make(service.url).run("sort", samples)) == 2
+
+
 def test_filter_gives_up_after_max_samples(make: Make, service: Running) -> None:
     kept = make(service.url, max_samples=10)
     with pytest.raises(GaveUp, match=r"5 of 10 images accepted .*: max_samples is 10$"):

@@ -3,7 +3,7 @@
 from collections import Counter
 from dataclasses import dataclass, field
 
-from lensgate_client.errors import GaveUp
+from lensgate_client.errors import BadImage, GaveUp
 from lensgate_client.models import Decision, Outcome
 
 
@@ -93,6 +93,11 @@ class FilterRun:
     def check_limits(self) -> None:
         """Raise GaveUp if a limit is exceeded."""
         self._limits.check(self.stats)
+
+    def check_kind(self) -> None:
+        """Raise GaveUp if no sample was a supported image: of a few, `take` would yield none and tell no reason."""
+        if self.stats.seen and self.stats.errors[BadImage.code] == self.stats.seen:
+            raise _gave_up(self.stats, "no sample is a supported image")
 
     def end(self) -> None:
         """Handle the end of the samples; raise GaveUp if images are missing."""
