@@ -279,6 +279,16 @@ def test_invalid_label_is_rejected_before_sending(script: Make, label: Any) -> N
     assert scripted.seen == []
 
 
+@pytest.mark.parametrize(
+    ("labels", "is_told"),
+    [(["glasses"], True), (np.array(["glasses"]), True), (np.array([1]), True), (iter(()), True), (b"glasses", False)],
+)
+def test_labels_of_several_images_are_told_to_be_asked(labels: Any, *, is_told: bool) -> None:
+    with pytest.raises(ValueError, match="None, not") as caught:
+        Ask(FACE, labels)
+    assert ("pass Ask(image, expected)" in str(caught.value)) == is_told
+
+
 def test_misspelt_keyword_raises_type_error(script: Make) -> None:
     asking = script(ScriptedGate())
     calls: list[Any] = [asking.gate.decide, asking.gate.decide_many, asking.gate.decide_stream, Ask]

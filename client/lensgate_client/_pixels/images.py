@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol, get_args
 
@@ -92,12 +92,9 @@ def checked_label(expected: object) -> Label | None:
             if str.__eq__(expected, label):
                 matched: Label = label
                 return matched
-    hint = ": pass Ask(image, expected) to set the label of each image" if _is_collection(expected) else ""
+    is_collection = isinstance(expected, Iterable) and not isinstance(expected, str | bytes)
+    hint = ": pass Ask(image, expected) to set the label of each image" if is_collection else ""
     raise ValueError(f"expected must be one of {', '.join(_LABELS)}, or None, not {quoted(expected)}{hint}")
-
-
-def _is_collection(value: object) -> bool:
-    return (isinstance(value, Sequence | Iterator | Mapping) and not isinstance(value, str)) or is_tensor(value)
 
 
 def checked_source(source: object) -> str | None:
