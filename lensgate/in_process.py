@@ -2,7 +2,7 @@
 
 import itertools
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from os import PathLike
@@ -169,8 +169,7 @@ class Gate:
             TypeError: `images` is one image or not iterable.
             ValueError: `expected` is not a label.
         """
-        if _is_one_image(images):
-            raise TypeError("expected an iterable of images, not one image: pass a list, or call decide")
+        _check_images(images)
         is_stable = isinstance(images, list | tuple | np.ndarray)  # A data set may make its items in one buffer.
         return self._stream(iter(images), _to_label(expected), is_stable=is_stable)
 
@@ -223,6 +222,15 @@ class Gate:
             model_name=self.card.name,
             model_version=self.card.version,
         )
+
+
+def _check_images(images: object) -> None:
+    if _is_one_image(images):
+        raise TypeError("expected an iterable of images, not one image: pass a list, or call decide")
+    if hasattr(images, "read"):  # Each line of the file would fail as an image.
+        raise TypeError("expected an iterable of images, not a file object: pass its bytes in a list")
+    if isinstance(images, Mapping):
+        raise TypeError("expected an iterable of images, not a mapping: pass its values()")
 
 
 def _is_one_image(value: object) -> bool:

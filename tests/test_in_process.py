@@ -1,6 +1,7 @@
 """`from lensgate import Gate`: the service's decisions in this process."""
 
 import copy
+import io
 import os
 import pickle
 import subprocess
@@ -210,6 +211,13 @@ def test_one_image_in_place_of_many_is_refused(gate: Gate, image: Any) -> None:
     """Each byte, letter or row of pixels would fail as an image."""
     with pytest.raises(TypeError, match="not one image: pass a list, or call decide"):
         gate.decide_many(image)
+
+
+@pytest.mark.parametrize(("images", "match"), [(io.BytesIO(b"a\nb"), "not a file object"), ({"a": b""}, "values")])
+def test_what_iterates_over_other_things_than_images_is_refused(gate: Gate, images: Any, match: str) -> None:
+    """Each line of a file was an image that failed as "a PNG that was altered as text", and each key a path."""
+    with pytest.raises(TypeError, match=match):
+        gate.decide_stream(images)
 
 
 @pytest.mark.parametrize("duplicate", [pickle.dumps, copy.copy, copy.deepcopy])

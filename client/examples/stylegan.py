@@ -62,12 +62,13 @@ def draw(network: str, *, batch: int, truncation: float) -> Iterator[Any]:
 
 
 def save_png(folder: Path) -> Callable[[int, Any], None]:
-    """Return a function that writes `face-<number>.png`."""
+    """Return a function that writes `face-<number>.png`; it refuses to replace a face of an earlier run."""
     folder.mkdir(parents=True, exist_ok=True)
 
     def save(number: int, image: Any) -> None:
         pixels = image.permute(1, 2, 0).cpu().numpy()
-        Image.fromarray(pixels).save(folder / f"face-{number:06}.png")
+        with (folder / f"face-{number:06}.png").open("xb") as file:
+            Image.fromarray(pixels).save(file, "PNG")
 
     return save
 

@@ -12,6 +12,7 @@ from lensgate_client._pixels.images import Ask, ImageInput, checked_label
 from lensgate_client._pixels.raster import is_tensor
 from lensgate_client._stream.attempts import Attempts
 from lensgate_client._stream.filter_run import FilterRun, FilterStats, RejectLimits
+from lensgate_client._stream.inputs import to_ask
 from lensgate_client._stream.samples import AsyncSource, Source, aiterate_samples, iterate_samples, rows_of
 from lensgate_client._stream.verdicts import Regenerated, Sorted
 from lensgate_client.async_client import AsyncGate
@@ -91,13 +92,20 @@ class _Filter(Generic[_Gate]):
             ValueError: `pixels` returned a batch for a sample that is none, or one image for a batch.
         """
         for sample in item if isinstance(item, list) else (item,):
-            prepared = sample if self._pixels is None else self._pixels(sample)
+            prepared = self._prepare(sample)
             image = prepared.image if isinstance(prepared, Ask) else prepared
             result = sample.image if isinstance(sample, Ask) else sample
             # `pixels` may write each image to the same file, which the caller does not get.
             fingerprint = ImageFingerprint(image if is_tensor(image) and not is_tensor(result) else result)
             candidates.extend(_Candidate(result, index, fingerprint) for index in rows_of(image, result))
             yield prepared
+
+    def _prepare(self, sample: Any) -> Any:
+        """Return the input for the gate; an image that `pixels` takes from an `Ask` keeps its label, id and source."""
+        if self._pixels is None:
+            return sample
+        prepared = self._pixels(sample)
+        return to_ask(prepared, sample.expected, sample.id, sample.source) if isinstance(sample, Ask) else prepared
 
 
 class GateFilter(_Filter[Gate]):
@@ -121,10 +129,11 @@ class GateFilter(_Filter[Gate]):
             expected: label that the generator is asked for.
 
         Raises:
-            GaveUp: too many images are rejected, or the samples end too early.
+            GaveUp: too many images are rejected, no sample is a supported image, or the samples end too early.
             GateError: the gate is down, before a sample is generated, or cannot decide about further images.
         """
-        return self._take(self._judge(self._begin(count, expected), source, expected))
+        run = self._begin(count, expected)
+        return self._take(run, self._judge(run, source, expected))
 
     def sort(
         self, source: Source, count: int | None = None, *, expected: Label | None = None
@@ -162,11 +171,14 @@ class GateFilter(_Filter[Gate]):
         attempts = Attempts(orders, max_attempts)
         return self._regenerate(self._begin(None, expected), attempts, generate, expected)
 
-    def _take(self, judged: Generator[tuple[_Candidate, Outcome], None, None]) -> Generator[Any, None, None]:
+    def _take(
+        self, run: FilterRun, judged: Generator[tuple[_Candidate, Outcome], None, None]
+    ) -> Generator[Any, None, None]:
         with closing(judged):
             for candidate, outcome in judged:
                 if outcome.accepted:
                     yield candidate.checked_image()
+        run.check_kind()
 
     def _sort(self, judged: Generator[tuple[_Candidate, Outcome], None, None]) -> Generator[Sorted, None, None]:
         with closing(judged):
@@ -216,7 +228,8 @@ class AsyncGateFilter(_Filter[AsyncGate]):
         self, source: AsyncSource, count: int | None = None, *, expected: Label | None = None
     ) -> AsyncGenerator[Any, None]:
         """Yield images as `GateFilter.take` does. Use `contextlib.aclosing` to leave the loop early."""
-        return self._take(self._judge(self._begin(count, expected), source, expected))
+        run = self._begin(count, expected)
+        return self._take(run, self._judge(run, source, expected))
 
     def sort(
         self, source: AsyncSource, count: int | None = None, *, expected: Label | None = None
@@ -236,11 +249,14 @@ class AsyncGateFilter(_Filter[AsyncGate]):
         attempts = Attempts(orders, max_attempts)
         return self._regenerate(self._begin(None, expected), attempts, generate, expected)
 
-    async def _take(self, judged: AsyncGenerator[tuple[_Candidate, Outcome], None]) -> AsyncGenerator[Any, None]:
+    async def _take(
+        self, run: FilterRun, judged: AsyncGenerator[tuple[_Candidate, Outcome], None]
+    ) -> AsyncGenerator[Any, None]:
         async with aclosing(judged):
             async for candidate, outcome in judged:
                 if outcome.accepted:
                     yield candidate.checked_image()
+        run.check_kind()
 
     async def _sort(self, judged: AsyncGenerator[tuple[_Candidate, Outcome], None]) -> AsyncGenerator[Sorted, None]:
         async with aclosing(judged):

@@ -69,10 +69,10 @@ def test_a_token_of_another_type_is_rejected_without_quoting_it() -> None:
         Gate(URL, b"secret")  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("token", ["  ", "two words", "nul\0", "é"])
+@pytest.mark.parametrize("token", ["  ", "Bearer secret", "nul\0", "é"])
 @pytest.mark.parametrize("kind", [Gate, AsyncGate])
 def test_invalid_token_is_rejected_without_quoting_it(kind: Any, token: str) -> None:
-    with pytest.raises(ValueError, match="the token") as caught:
+    with pytest.raises(ValueError, match=r"the token .* without 'Bearer'") as caught:
         kind(URL, token)
     assert not token.strip() or token not in str(caught.value)
 
@@ -110,7 +110,9 @@ def test_the_url_of_an_endpoint_is_rejected_with_that_of_the_gate(url: str, base
         Gate(url)
 
 
-@pytest.mark.parametrize("path", ["/lensgate", "/v1", "/team/v2/", "/v1/modelling", "/docs/gate", "/v2/models2/gate"])
+@pytest.mark.parametrize(
+    "path", ["/lensgate", "/v1", "/team/v2/", "/v1/modelling", "/docs/gate", "/v2/models2/gate", "//", "/team//"]
+)
 def test_a_proxy_may_have_any_path(path: str) -> None:
     scripted = ScriptedGate()
     with Gate(f"{URL}{path}", transport=httpx.MockTransport(scripted)) as gate:
@@ -133,7 +135,15 @@ def test_password_in_the_url_is_rejected_without_quoting_it() -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{"timeout": 0}, {"timeout": math.inf}, {"timeout": 2_147_484}, {"concurrency": 0}, {"batch_size": 0}]
+    "options",
+    [
+        {"timeout": 0},
+        {"timeout": None},
+        {"timeout": math.inf},
+        {"timeout": 2_147_484},
+        {"concurrency": 0},
+        {"batch_size": 0},
+    ],
 )
 @pytest.mark.parametrize("kind", [Gate, AsyncGate])
 def test_invalid_settings_are_rejected(kind: Any, options: dict[str, Any]) -> None:

@@ -66,7 +66,10 @@ def test_stylegan_example_saves_accepted_images(gate: Gate, monkeypatch: pytest.
         stylegan.keep(gate, batches(), saved.__setitem__, count=500, expected="no_glasses", max_reject_ratio=0.5)
     # permute of torch corresponds to transpose of NumPy.
     tensor = SimpleNamespace(permute=lambda *axes: SimpleNamespace(cpu=lambda: tensor_of(saved[0].transpose(axes))))
-    stylegan.save_png(tmp_path / "out")(7, tensor)
+    save = stylegan.save_png(tmp_path / "out")
+    save(7, tensor)
+    with pytest.raises(FileExistsError, match=r"face-000007\.png"):
+        save(7, tensor)
     with Image.open(tmp_path / "out/face-000007.png") as file:
         assert np.array_equal(np.asarray(file), saved[0].transpose(1, 2, 0))
 

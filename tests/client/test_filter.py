@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import math
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing
@@ -182,8 +183,9 @@ def test_an_asynchronous_generator_of_orders_is_awaited(service: Running) -> Non
 def test_regenerating_ends_with_the_limits_of_the_filter_and_with_wrong_arguments(make: Make, service: Running) -> None:
     with pytest.raises(GaveUp, match="max_samples is 5"):
         make(service.url, max_samples=5).run("regenerate", itertools.count(), lambda *_: UNCERTAIN)
-    with pytest.raises(ValueError, match="max_attempts must be >= 1"):
-        make(service.url).run("regenerate", [1], lambda *_: GLASSES, max_attempts=0)
+    for limit in (0, 1.5, math.inf):
+        with pytest.raises(ValueError, match="max_attempts must be an integer >= 1"):
+            make(service.url).run("regenerate", [1], lambda *_: UNCERTAIN, max_attempts=limit)
     with pytest.raises(ValueError, match="one order has one image, but 2 were generated"):
         make(service.url).run("regenerate", [1], lambda *_: np.stack([GLASSES, BARE]))
 
@@ -285,6 +287,15 @@ def test_sample_may_have_its_own_expected_label(make: Make, service: Running) ->
     assert make(service.url).take([Ask(np.stack([BARE, GLASSES]), "glasses")])[0] is not None
 
 
+def test_the_image_that_pixels_takes_out_of_an_ask_keeps_its_order(make: Make, service: Running) -> None:
+    """It was decided without the label, so that images without glasses were kept as glasses."""
+    samples = [Ask(BARE, "glasses", "first"), Ask(BARE, "no_glasses", "second"), Ask(BARE, "no_glasses", "third")]
+    found = make(service.url, pixels=lambda ask: Ask(ask.image, id="other") if ask.id == "third" else ask.image).run(
+        "sort", samples
+    )
+    assert [(one.outcome.id, one.accepted) for one in found] == [("first", False), ("second", True), ("other", True)]
+
+
 def test_overwritten_image_is_detected(make: Make, service: Running) -> None:
     buffer = flat(0)
 
@@ -373,6 +384,15 @@ def test_filter_gives_up_on_invalid_images(make: Make, service: Running) -> None
         make(service.url, min_samples=30).take(lambda: np.zeros((64, 64, 3), np.float32), 5)
 
 
+def test_a_few_samples_of_which_none_is_an_image_are_an_error(make: Make, service: Running) -> None:
+    """There was no image and no word, as if the gate had discarded all of them."""
+    samples = [np.zeros((2, 64, 64, 3), np.float32)]
+    with pytest.raises(GaveUp, match=r"\(2 unsupported_image\): no sample is a supported image\. .*to_uint8"):
+        make(service.url).take(samples)
+    assert make(service.url).take(["missing.png", *samples]) == []
+    assert len(make(service.url).run("sort", samples)) == 2
+
+
 def test_filter_gives_up_after_max_samples(make: Make, service: Running) -> None:
     kept = make(service.url, max_samples=10)
     with pytest.raises(GaveUp, match=r"5 of 10 images accepted .*: max_samples is 10$"):
@@ -446,8 +466,9 @@ def test_invalid_limits_are_rejected(make: Make, options: dict[str, Any]) -> Non
 
 
 def test_invalid_take_is_rejected(make: Make) -> None:
-    with pytest.raises(ValueError, match="count must be >= 1"):
-        make(URL).take([], 0)
+    for count in (0, 2.5, math.nan):
+        with pytest.raises(ValueError, match="count must be an integer >= 1"):
+            make(URL).take([], count)
     with pytest.raises(ValueError, match="expected must be one of"):
         make(URL).take([], 1, expected="hat")
 

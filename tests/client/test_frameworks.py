@@ -7,7 +7,7 @@ from typing import Any, Self
 
 import numpy as np
 import pytest
-from lensgate_client import BadImage, to_uint8
+from lensgate_client import Ask, BadImage, to_uint8
 from lensgate_client._pixels.frameworks import ArrayApi, Torch, dtype_name, framework_of, view_on_host
 from lensgate_client._pixels.images import open_image
 from lensgate_client._pixels.raster import count_images, open_raster
@@ -245,6 +245,8 @@ def test_the_mask_of_an_array_is_ignored() -> None:
 
 
 def test_to_uint8_rejects_other_arguments() -> None:
+    with pytest.raises(BadImage, match="not Ask: pass its image"):
+        to_uint8(Ask(np.zeros((64, 64, 3), np.float32)))
     with pytest.raises(BadImage, match="not uint8"):
         to_uint8(np.zeros(3, np.uint8))
     with pytest.raises(BadImage, match="not list"):

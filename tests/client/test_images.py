@@ -2,9 +2,10 @@
 
 import io
 import struct
+import zipfile
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -71,6 +72,17 @@ def test_transparent_palette_is_composited_over_black() -> None:
     image = Image.fromarray(portrait(64)).convert("P", palette=Image.Palette.ADAPTIVE)
     file = encode(image, transparency=bytes(range(256)))
     assert np.array_equal(pixels_of(Image.open(io.BytesIO(file))), read_pixels(file, SIZE))
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P"])
+def test_a_pillow_older_than_10_1_is_enough(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has no `has_transparency_data`, and each Pillow image ended its stream with an AttributeError."""
+    image = Image.fromarray(np.dstack([portrait(64), np.full((64, 64), 99, np.uint8)])).convert(mode)
+    if mode == "P":
+        image.putpalette(bytes(range(256)) * 4, "RGBA")
+    expected = pixels_of(image)
+    monkeypatch.delattr(Image.Image, "has_transparency_data")
+    assert np.array_equal(pixels_of(image), expected)
 
 
 @pytest.mark.parametrize("mode", ["F", "I"])
@@ -176,6 +188,13 @@ def test_damaged_pillow_image_is_corrupt() -> None:
 def test_an_empty_path_is_named() -> None:
     with pytest.raises(BadImage, match="the path is empty"):
         open_image("")
+
+
+def test_a_path_inside_an_archive_is_told_to_be_read(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "faces.zip", "w") as archive:
+        archive.writestr("face.png", b"")
+        with pytest.raises(BadImage, match=r"not a Path\. Pass the bytes of its file: path\.read_bytes\(\)"):
+            open_image(cast(Any, zipfile.Path(archive, "face.png")))
 
 
 @pytest.mark.parametrize("image", [None, [1, 2]])

@@ -15,7 +15,7 @@ import pytest
 from lensgate_client import Ask, BadImage, GateFilter, to_uint8
 from lensgate_client._pixels import image_files
 from lensgate_client._pixels.images import open_image
-from lensgate_client._pixels.raster import Raster
+from lensgate_client._pixels.raster import Raster, is_tensor
 
 from tests.client.support import Make, ScriptedGate, read_head
 from tests.support.images import encode, flat, portrait
@@ -131,6 +131,29 @@ def test_an_iterable_is_iterated_once(script: Make) -> None:
     assert loader.started == 1
 
 
+@pytest.mark.parametrize("dtype", ["O", "U", "S"])
+def test_each_element_of_a_column_is_an_image(script: Make, dtype: str, tmp_path: Path) -> None:
+    """The column was one image, so that all but one outcome were missing."""
+    file = tmp_path / "face.png"
+    file.write_bytes(FACE)
+    column = np.array([FACE if dtype == "S" else str(file)] * 3, dtype)
+    asking = script(ScriptedGate())
+    assert [outcome.accepted for outcome in asking.decide_many(column)] == [True] * 3
+    assert len(list(asking.stream(column))) == 3
+
+
+def test_columns_of_other_libraries_are_known_by_their_element_types() -> None:
+    class Column:
+        shape = (3,)
+
+        def __init__(self, dtype: str) -> None:
+            self.dtype = dtype
+
+    texts = ["object", "str", "string", "large_string[pyarrow]", "category", "String", "Binary", "Categorical"]
+    assert not any(is_tensor(Column(name)) for name in texts)
+    assert all(is_tensor(Column(name)) for name in ["uint8", "UInt8", "Float64", "bool", "uint8[pyarrow]"])
+
+
 @pytest.mark.parametrize(("images", "match"), [({"a": FACE}, "values"), (5, "not int"), (None, "not NoneType")])
 def test_argument_without_images_raises_type_error(script: Make, images: Any, match: str) -> None:
     asking = script(ScriptedGate())
@@ -155,7 +178,9 @@ def test_argument_without_images_raises_type_error(script: Make, images: Any, ma
         (np.zeros((64, 64, 1), np.uint8), "numpy.repeat"),
         (np.zeros((0, 0, 3), np.uint8), "does not fit RGB images"),
         (np.zeros((1,) * 60, np.uint8), "does not fit RGB images"),
-        (np.zeros(3, "U9999"), "not uint8"),
+        (np.zeros((3, 3), "U9999"), "not uint8"),
+        (np.zeros(3, "U9999"), "a ndarray of str319968. Pass its elements"),
+        (np.array(b"encoded"), r"a ndarray of bytes56\. .* encoded file: tensor\.numpy\(\)"),
         (np.zeros(3, [("x" * 9_999, np.uint8)]), "not uint8"),
         (np.uint8(3), "does not fit RGB images"),
     ],
@@ -252,6 +277,16 @@ def test_invalid_label_is_rejected_before_sending(script: Make, label: Any) -> N
         if isinstance(label, list | tuple):
             assert "pass Ask(image, expected)" in str(caught.value)
     assert scripted.seen == []
+
+
+@pytest.mark.parametrize(
+    ("labels", "is_told"),
+    [(["glasses"], True), (np.array(["glasses"]), True), (np.array([1]), True), (iter(()), True), (b"glasses", False)],
+)
+def test_labels_of_several_images_are_told_to_be_asked(labels: Any, *, is_told: bool) -> None:
+    with pytest.raises(ValueError, match="None, not") as caught:
+        Ask(FACE, labels)
+    assert ("pass Ask(image, expected)" in str(caught.value)) == is_told
 
 
 def test_misspelt_keyword_raises_type_error(script: Make) -> None:

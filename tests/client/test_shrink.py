@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lensgate_client import BadImage, to_uint8
 from lensgate_client._pixels.frameworks import ArrayApi, Framework, TensorFlow, framework_of
+from lensgate_client._pixels.images import open_image
 from lensgate_client._pixels.raster import Raster, open_raster
 from lensgate_client._pixels.shrink import MAX_RATIO
 from numpy.typing import NDArray
@@ -173,4 +174,4 @@ def test_tensorflow_values_are_converted() -> None:
 def test_a_tensor_of_an_encoded_file_is_told_to_pass_its_bytes() -> None:
     file = tf.io.encode_png(tf.zeros((64, 64, 3), tf.uint8))
     with pytest.raises(BadImage, match=r"string.*numpy\(\)"):
-        open_raster(file)
+        open_image(file)

@@ -4,6 +4,7 @@ import asyncio
 import io
 import itertools
 import threading
+import time
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
@@ -23,6 +24,7 @@ from lensgate_client import (
     ServiceFault,
     Unauthorized,
 )
+from lensgate_client._stream import async_stream
 from PIL import Image
 
 from tests.client.support import FILE, PIXELS, URL, Make, ScriptedGate, accepted, accepted_tensor, problem, read_head
@@ -479,3 +481,29 @@ def test_threads_may_share_a_gate_object() -> None:
         many = list(pool.map(lambda _: gate.decide_many([PIXELS, FILE] * 10), range(8)))
     assert names(found) == [f"n{number}" for number in range(64)]
     assert all(isinstance(one, Decision) for outcomes in many for one in outcomes)
+
+
+def test_requests_make_progress_while_a_source_blocks_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A request had a few turns of the loop for each step of the source, and timed out as if the gate was at fault."""
+    monkeypatch.setattr(async_stream, "_BLOCKED_SECONDS", 0.05)
+    answered, found = 0, []
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        nonlocal answered
+        for _ in range(300):
+            await asyncio.sleep(0)
+        answered += 1
+        return accepted(request)
+
+    def generate() -> Iterator[bytes]:
+        for _ in range(4):
+            time.sleep(0.06)
+            found.append(answered)
+            yield FILE
+
+    async def run() -> None:
+        async with AsyncGate(URL, transport=httpx.MockTransport(answer)) as gate:
+            assert len([outcome async for outcome in gate.decide_stream(generate(), ahead=10)]) == 4
+
+    asyncio.run(run())
+    assert found[-1] > 0

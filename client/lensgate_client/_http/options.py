@@ -86,7 +86,7 @@ def _check_url(url: str) -> httpx.URL:
     if endpoint := _ENDPOINT.search(parsed.path):
         base = parsed.copy_with(path=parsed.path[: endpoint.start()] or "/")
         raise ValueError(f"{quoted(url)} is the URL of an endpoint: pass the URL of the gate, {quoted(str(base))}")
-    return parsed
+    return parsed.copy_with(raw_path=parsed.raw_path.rstrip(b"/") + b"/")  # As of `base + "/"` with a slash in `base`.
 
 
 def _check_token(token: str) -> str:
@@ -95,5 +95,5 @@ def _check_token(token: str) -> str:
     token = token.strip()
     if not token or not token.isascii() or not token.isprintable() or " " in token:
         # The text does not quote the token, so that it does not appear in logs.
-        raise ValueError("the token is empty or contains invalid characters")
+        raise ValueError("the token is empty or contains invalid characters; it is passed without 'Bearer'")
     return token

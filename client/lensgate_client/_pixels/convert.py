@@ -31,6 +31,7 @@ def to_uint8(images: Any, *, low: float = -1.0, high: float = 1.0) -> Any:
     framework = framework_of(images)
     if framework is None or "float" not in (dtype := dtype_name(images)):
         kind = type(images).__name__ if framework is None else dtype
+        kind += ": pass its image" if hasattr(images, "image") else ""
         raise BadImage(f"to_uint8 takes floating-point tensors of NumPy, CuPy, JAX, PyTorch or TensorFlow, not {kind}")
     scale = 255.0 / (high - low)
     # The cast truncates; adding half a level rounds to the nearest.

@@ -2,10 +2,11 @@
 
 import os
 import re
-from collections.abc import AsyncIterator, Awaitable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol, get_args
 
+from lensgate_client._pixels.frameworks import dtype_name
 from lensgate_client._pixels.image_files import check_bytes, read_file
 from lensgate_client._pixels.pillow_images import is_pillow_image, read_pillow_image
 from lensgate_client._pixels.raster import Raster, count_images, is_tensor, open_raster
@@ -91,12 +92,9 @@ def checked_label(expected: object) -> Label | None:
             if str.__eq__(expected, label):
                 matched: Label = label
                 return matched
-    hint = ": pass Ask(image, expected) to set the label of each image" if _is_collection(expected) else ""
+    is_collection = isinstance(expected, Iterable) and not isinstance(expected, str | bytes)
+    hint = ": pass Ask(image, expected) to set the label of each image" if is_collection else ""
     raise ValueError(f"expected must be one of {', '.join(_LABELS)}, or None, not {quoted(expected)}{hint}")
-
-
-def _is_collection(value: object) -> bool:
-    return (isinstance(value, Sequence | Iterator | Mapping) and not isinstance(value, str)) or is_tensor(value)
 
 
 def checked_source(source: object) -> str | None:
@@ -146,6 +144,11 @@ def open_image(image: ImageLike) -> bytes | Raster:
 def _hint(value: object) -> str:
     if hasattr(value, "read"):
         return ". Pass the bytes of a file object: open(path, 'rb').read()"
+    if hasattr(value, "read_bytes"):  # A path inside an archive or in a store.
+        return ". Pass the bytes of its file: path.read_bytes()"
+    if hasattr(value, "dtype"):
+        dtype = truncated(dtype_name(value), 80)
+        return f" of {dtype}. Pass its elements, or the bytes of an encoded file: tensor.numpy()"
     if isinstance(value, Awaitable):
         return ". Await it, or use AsyncGateFilter, which awaits what its source returns"
     if isinstance(value, Iterator | AsyncIterator):

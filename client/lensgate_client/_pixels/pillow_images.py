@@ -67,13 +67,19 @@ def _colours(image: Any) -> Pixels:
     if _is_key_ambiguous(image):
         raise BadImage("the Pillow image has 8 bits, but its transparent colour has another bit depth: pass the file")
     try:
-        pixels: Pixels = np.asarray(image.convert("RGBA" if image.has_transparency_data else "RGB"))
+        pixels: Pixels = np.asarray(image.convert("RGBA" if _has_transparency(image) else "RGB"))
     except (TypeError, ValueError) as error:
         raise BadImage(f"the Pillow image has mode {quoted(image.mode)}{_hint(image)}") from error
     if pixels.shape[2] == 3:
         return pixels
     colour, alpha = pixels[:, :, :3], pixels[:, :, 3:]
     return ((colour.astype(np.uint16) * alpha + 127) // 255).astype(np.uint8)
+
+
+def _has_transparency(image: Any) -> bool:
+    """Return what `has_transparency_data` is in Pillow 10.1 and newer; older releases are in use."""
+    palette_mode = getattr(image.palette, "mode", "") if image.mode == "P" else ""  # Some ICO files have no palette.
+    return image.mode.endswith("A") or palette_mode.endswith("A") or "transparency" in image.info
 
 
 def _hint(image: Any) -> str:

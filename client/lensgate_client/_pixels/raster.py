@@ -1,6 +1,7 @@
 """Images as pixel arrays on any device, and their preparation for the input size of a model."""
 
 import math
+import re
 from collections.abc import Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -21,8 +22,10 @@ _CONVERSIONS = {
     **dict.fromkeys(("int8", "int16", "int32", "int64", "uint32", "uint64"), _FROM_BYTE_RANGE),
     "uint16": ": if its values are from 0 to 65535, pass (array >> 8).astype('uint8')",
     "bool": ": pass array.astype('uint8') * 255",
-    "string": ": if it is an encoded file, pass its bytes, tensor.numpy()",
 }
+_OBJECTS = re.compile(r"(?:large_)?(?:obj|str|bytes|binary|utf8|categor)", re.IGNORECASE)
+"""Element types of NumPy, TensorFlow, pandas, Polars and PyArrow that hold paths or files."""
+
 _ENCODED_FILE = ". If it is an encoded file, pass its bytes, array.tobytes()"
 
 
@@ -92,11 +95,16 @@ def create_shrink_executor() -> ThreadPoolExecutor:
 
 
 def is_tensor(image: object) -> bool:
-    """Return whether `image` has a shape and an element type, as arrays and tensors have."""
+    """Return whether `image` has a shape and an element type, as arrays and tensors have; False for a column."""
     try:
-        return hasattr(image, "shape") and hasattr(image, "dtype")
+        return hasattr(image, "shape") and hasattr(image, "dtype") and not _is_column(image)
     except Exception:  # Nested tensors of PyTorch raise RuntimeError.
         return False
+
+
+def _is_column(array: Any) -> bool:
+    """Return whether `array` is an iterable of images, such as the paths in `frame["path"]` of pandas."""
+    return _OBJECTS.match(dtype_name(array)) is not None and len(array.shape) < 2
 
 
 def is_batch(image: Any) -> bool:

@@ -55,7 +55,7 @@ class GateCalls:
         clock: Callable[[], float],
         chance: Callable[[], float],
     ) -> None:
-        if not 0 < timeout <= _MAX_SECONDS or concurrency < 1 or batch_size < 1:
+        if timeout is None or not 0 < timeout <= _MAX_SECONDS or concurrency < 1 or batch_size < 1:
             raise ValueError(
                 f"timeout must be > 0 and at most {_MAX_SECONDS:,} seconds; concurrency and batch_size must be >= 1"
             )

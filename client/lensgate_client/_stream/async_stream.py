@@ -1,7 +1,7 @@
 """Outcomes of an asynchronous stream: one task fills the window while the caller empties it."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Coroutine, Iterable
 from typing import Any
 
 from lensgate_client._pixels.images import ImageInput
@@ -12,6 +12,20 @@ from lensgate_client.models import ImageFailed, Outcome
 
 _Task = asyncio.Task[list[Outcome]]
 _Payloads = AsyncIterable[Payload | ImageFailed]
+
+_BLOCKED_SECONDS = 0.5
+"""Shorter steps of a blocking source leave a request the turns of the loop that it needs to connect, send and read."""
+
+
+async def _take(source: AsyncIterator[ImageInput]) -> tuple[ImageInput, bool]:
+    """Return the next image, and whether getting it blocked the event loop for long."""
+    loop, is_running = asyncio.get_running_loop(), asyncio.Event()
+    timer = loop.call_later(_BLOCKED_SECONDS, is_running.set)
+    try:
+        image = await anext(source)
+    finally:
+        timer.cancel()
+    return image, loop.time() >= timer.when() and not is_running.is_set()
 
 
 class AsyncOutcomeStream:
@@ -66,7 +80,12 @@ class AsyncOutcomeStream:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _fill(self, images: AsyncIterable[ImageInput], open_input: Callable[[ImageInput], _Payloads]) -> None:
-        async for image in images:
+        source = aiter(images)
+        while True:
+            try:
+                image, is_blocking = await _take(source)
+            except StopAsyncIteration:
+                return
             self._window.taken += count_inputs(image)
             async for payload in open_input(image):
                 self._send(self._window.add(payload))
@@ -76,6 +95,13 @@ class AsyncOutcomeStream:
                 while self._window.is_full:
                     self._room.clear()
                     await self._room.wait()
+            if is_blocking:
+                await self._settle()
+
+    async def _settle(self) -> None:
+        """Wait for the requests in flight, which would time out if the source blocked the loop during them."""
+        if pending := [task for task in self._window.futures if not task.done()]:
+            await asyncio.wait(pending)
 
     async def _has_next(self, filling: "asyncio.Task[None]") -> bool:
         """Wait until the first image has its outcome; return False if there are no more images."""

@@ -25,8 +25,8 @@ class Attempts(Generic[_Order]):
     """
 
     def __init__(self, orders: Iterable[_Order], limit: int) -> None:
-        if limit < 1:
-            raise ValueError(f"max_attempts must be >= 1, not {limit}")
+        if limit < 1 or limit % 1:  # No number of attempts equals a fraction.
+            raise ValueError(f"max_attempts must be an integer >= 1, not {limit}")
         self.limit = limit
         self._orders = iter(orders)
         self._has_new = True

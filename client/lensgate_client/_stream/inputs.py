@@ -81,11 +81,11 @@ def count_inputs(image: ImageInput) -> int:
     return count_images(image.image if isinstance(image, Ask) else image)
 
 
-def to_ask(image: ImageInput, expected: Label | None, image_id: str | None = None) -> Ask:
+def to_ask(image: ImageInput, expected: Label | None, image_id: str | None = None, source: str | None = None) -> Ask:
     """Return an `Ask`; the values of an existing `Ask` take precedence."""
     if not isinstance(image, Ask):
-        return Ask(image, expected, image_id)
-    return Ask(image.image, image.expected or expected, image.id or image_id, image.source)
+        return Ask(image, expected, image_id, source)
+    return Ask(image.image, image.expected or expected, image.id or image_id, image.source or source)
 
 
 def to_single_ask(image: ImageInput, expected: Label | None, image_id: str | None) -> Ask:
