@@ -68,9 +68,9 @@ def variables_of(fields: Collection[str]) -> dict[str, str]:
 
 
 def unknown_variables(environment: Mapping[str, str], known: Collection[str]) -> Iterator[str]:
-    """Yield a warning for each variable with the prefix that is not among the `known` ones."""
-    for name in sorted(name for name in environment if name.startswith(PREFIX) and name not in known):
-        yield f"{name} is not a setting and has no effect{did_you_mean(name, known)}"
+    """Yield a warning for each variable with the prefix, in any case, that is not among the `known` ones."""
+    for name in sorted(name for name in environment if name.upper().startswith(PREFIX) and name not in known):
+        yield f"{name} is not a setting and has no effect{did_you_mean(name.upper(), known)}"
 
 
 def flag(field: str, positional: Collection[str] = ()) -> str:

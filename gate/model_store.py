@@ -281,7 +281,18 @@ class ModelStore:
     def _suggest(self, versions: list[str]) -> str:
         if not versions:
             return "there is no other version to promote"
-        return f"promote one of {', '.join(versions)}: {self.promotion(versions[-1])}"
+        names = ", ".join(versions)
+        highest = next((version for version in reversed(versions) if self._can_load(version)), None)
+        if highest is None:
+            return f"none of {names} can be loaded: `lensgate models list` says why"
+        return f"promote one of {names}: {self.promotion(highest)}"
+
+    def _can_load(self, version: str) -> bool:
+        try:
+            self.load(version)
+        except ModelError:
+            return False
+        return True
 
     def _write_current(self, version: str) -> None:
         self._write(CURRENT_FILE, [version])

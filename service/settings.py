@@ -28,6 +28,9 @@ MAX_SOURCES = 100
 _HOST = re.compile(r"[\w.-]*")
 _HOST_HEADER = re.compile(r"\w[\w.-]*", re.ASCII)
 
+_QUOTE = re.compile("\"|^'|'$")
+"""In a name of a list: that of JSON, or of names that were quoted one by one."""
+
 _RESERVED_SOURCES = {"none", "other"}
 
 # The headings of `lensgate serve --help`, by the first setting below each.
@@ -198,6 +201,10 @@ class Settings(BaseModel):
         if len(self.listed_sources) > MAX_SOURCES:
             raise ValueError(f"LENSGATE_SOURCES lists {len(self.listed_sources)} sources: {MAX_SOURCES} are allowed")
         for source in self.listed_sources:
+            if _QUOTE.search(source):
+                raise ValueError(
+                    f"LENSGATE_SOURCES: {source[:128]!r} has a quote: write names alone, with commas between, no JSON"
+                )
             if source in _RESERVED_SOURCES or not is_identity(source):
                 raise ValueError(
                     f"LENSGATE_SOURCES: {source[:128]!r} cannot be listed: a source is {ID_RULE}, and other and none "

@@ -4,7 +4,7 @@ import pytest
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from common.environment import read_variable
-from common.settings import flag, load_settings
+from common.settings import flag, load_settings, unknown_variables
 
 
 class Example(BaseModel):
@@ -50,6 +50,12 @@ def test_blanks_around_a_variable_are_not_part_of_it() -> None:
     """Secrets often end in a line break, and lines of a file from Windows in CR."""
     found = load_settings(Example, {}, {"SRC": " faces of June\r\n"}, variables={"src": "SRC"}, error=LookupError)
     assert found.src == "faces of June"
+
+
+def test_a_variable_in_lower_case_is_warned_of() -> None:
+    environment = {"lensgate_port": "1", "LENSGATE_PORT": "1", "lens_port": "1"}
+    (warning,) = unknown_variables(environment, ["LENSGATE_HOST", "LENSGATE_PORT"])
+    assert warning == "lensgate_port is not a setting and has no effect: did you mean LENSGATE_PORT?"
 
 
 @pytest.mark.parametrize(

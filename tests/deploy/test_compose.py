@@ -240,15 +240,22 @@ def test_the_gate_alone_reaches_the_database() -> None:
     assert "default" in model["services"]["gate"]["networks"]
 
 
+def test_a_file_that_declares_networks_declares_all_of_its_own() -> None:
+    """docker-compose adds `default`; podman-compose 1.0 ends with a KeyError."""
+    file = written("docker-compose.postgres.yml")
+    used = {name for service in file["services"].values() for name in service["networks"]}
+    assert used == file["networks"].keys()
+
+
 @each_variant
-def test_mounted_files_exist_and_are_read_only(variant: str) -> None:
+def test_mounted_files_exist_are_read_only_and_labelled_for_selinux(variant: str) -> None:
     volumes = {name: service["volumes"] for name, service in services(variant).items()}
     for name, mounted in volumes.items():
         for volume in mounted:
             source, target, mode = volume.split(":")
             if source.startswith("/"):
                 assert Path(source).exists(), f"{name}: {source}"
-                assert mode == "ro", f"{name}: {target}"
+                assert mode == "ro,z", f"{name}: {target}"
             else:
                 assert source in merged(variant)["volumes"], f"{name}: {source}"
 

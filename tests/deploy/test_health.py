@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from bench.serving.processes import free_port
-from service.health_check import ready_url
+from service.health_check import main, ready_url
+from service.process.parent import ParentOptions, WorkerOptions, python_command
 from tests.service.access.certificates import make_certificate
 from tests.support.servers import Running, running_service
 
@@ -69,6 +70,35 @@ def test_it_reads_variables_as_the_service_does(service: Running, written: str) 
 )
 def test_it_asks_the_address_that_the_service_listens_on(variables: dict[str, str], url: str) -> None:
     assert ready_url({f"LENSGATE_{name}": value for name, value in variables.items()}) == url
+
+
+@pytest.mark.parametrize(
+    ("command", "url"),
+    [
+        ("lensgate serve --port 9000 --workers 1", "http://127.0.0.1:9000/readyz"),
+        ("init -- lensgate serve --port 1 --port=9000 --host=::1", "http://[::1]:9000/readyz"),
+        ("python lensgate serve --metrics-port 9100 --tls-certificate c.pem", "http://127.0.0.1:9100/readyz"),
+        ("lensgate serve --tls-certificate c.pem --tls-key k.pem", "https://127.0.0.1:7000/readyz"),
+        ("init --port 9000", "http://127.0.0.1:7000/readyz"),
+        ("", "http://127.0.0.1:7000/readyz"),
+    ],
+    ids=["flag", "init process", "metrics port", "TLS", "another program", "no program"],
+)
+def test_a_flag_of_the_first_process_overrides_its_variable(command: str, url: str) -> None:
+    assert ready_url({"LENSGATE_PORT": "7000"}, command.split()) == url
+
+
+def test_the_parent_of_several_workers_is_asked_where_its_flags_say() -> None:
+    worker = WorkerOptions(flags={"port": "9000"}, count=2, port=9000, metrics_port=None, grpc_port=None, rates=3)
+    options = ParentOptions(worker=worker, reload_seconds=1.0, log_level="info")
+    command = python_command("service.process.parent", options.encode())
+    assert ready_url({"LENSGATE_PORT": "7000"}, command) == "http://127.0.0.1:9000/readyz"
+
+
+def test_it_reads_the_command_line_of_a_process(service: Running, tmp_path: Path) -> None:
+    line = tmp_path / "cmdline"
+    line.write_bytes("\0".join(["lensgate", "serve", "--port", port_of(service.url), ""]).encode())
+    assert main({"LENSGATE_PORT": str(free_port())}, line) == 0
 
 
 def test_a_service_that_drains_is_not_healthy(service: Running) -> None:

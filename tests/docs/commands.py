@@ -24,7 +24,7 @@ _PAGES = {"/", "/review", "/docs", "/openapi.json", "/login"}
 # Programs of the system, whose own options are not checked.
 _OTHERS = {
     "[", "cat", "cd", "chmod", "cp", "duckdb", "echo", "exit", "export", "git", "install", "kubectl", "ls", "openssl",
-    "pre-commit", "ray", "runuser", "stop_generator", "systemctl", "tar", "useradd", "wc",
+    "podman-compose", "pre-commit", "ray", "runuser", "stop_generator", "systemctl", "tar", "useradd", "wc",
 }  # fmt: skip
 
 

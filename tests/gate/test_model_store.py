@@ -109,6 +109,17 @@ def test_rollback_skips_deleted_versions(many: ModelStore) -> None:
         many.rollback()
 
 
+def test_the_command_that_is_named_promotes_the_highest_version_that_can_be_loaded(many: ModelStore) -> None:
+    (many.folder / "CURRENT").unlink()
+    (many.folder / "4" / GRAPH_FILE).write_bytes(b"cut")
+    with pytest.raises(ModelError, match=r"promote one of 1, 2, 3, 4: lensgate models promote .* 3$"):
+        many.current()
+    for version in "123":
+        (many.folder / version / "card.json").unlink()
+    with pytest.raises(ModelError, match=r"none of 1, 2, 3, 4 can be loaded: `lensgate models list` says why$"):
+        many.current()
+
+
 def test_the_command_that_is_named_is_for_this_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "models/glasses").mkdir(parents=True)
