@@ -25,7 +25,11 @@ _FIRST_PROCESS = Path("/proc/1/cmdline")
 
 def main(environment: Mapping[str, str] = os.environ, command_line: Path = _FIRST_PROCESS) -> int:
     """Request `/readyz`; return 0, or 1 with the reason on standard error."""
-    url = ready_url(environment, os.fsdecode(command_line.read_bytes()).split("\0"))
+    try:
+        command = os.fsdecode(command_line.read_bytes()).split("\0")
+    except OSError:  # Hidden by the mount option hidepid, or no such file system.
+        command = []
+    url = ready_url(environment, command)
     # The service is on this machine: without a proxy, and its certificate may name another one.
     context = ssl._create_unverified_context()  # noqa: S323
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context))

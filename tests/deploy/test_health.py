@@ -101,6 +101,10 @@ def test_it_reads_the_command_line_of_a_process(service: Running, tmp_path: Path
     assert main({"LENSGATE_PORT": str(free_port())}, line) == 0
 
 
+def test_it_reads_the_variables_if_the_first_process_is_hidden(service: Running, tmp_path: Path) -> None:
+    assert main({"LENSGATE_PORT": port_of(service.url)}, tmp_path / "hidden") == 0
+
+
 def test_a_service_that_drains_is_not_healthy(service: Running) -> None:
     service.runtime.drain()
     assert not is_healthy(port=port_of(service.url))
