@@ -107,6 +107,13 @@ def test_time_of_the_address_stays_exact_while_other_filters_change(desk: Desk) 
         expect(page).to_have_url(re.compile(r"since=2026-10-26T01%3A30%3A00Z$"))
 
 
+def test_a_time_without_a_zone_is_utc_as_for_the_api(desk: Desk) -> None:
+    with open_page(desk.browser, desk.running.url, zone="Asia/Kathmandu") as page:
+        visit(page, "/decisions?since=2026-11-30T12:00&until=2026-11-30T12:00:00-05:00")
+        expect(page.get_by_label("From", exact=True)).to_have_value(re.compile("^2026-11-30T17:45"))
+        expect(page.get_by_label("Before", exact=True)).to_have_value(re.compile("^2026-11-30T22:45"))
+
+
 def test_moments_name_the_time_zone_of_the_reader(desk: Desk) -> None:
     with open_page(desk.browser, desk.running.url, zone="Asia/Kathmandu") as page:
         visit(page, "/decisions?id=upside-down")

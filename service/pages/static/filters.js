@@ -27,6 +27,8 @@ export const FIELDS = [
   { name: "sha256", label: "SHA-256", kind: "text", more: true },
 ];
 
+const ZONE = /(z|[+-]\d\d:?\d\d)$/i;
+
 /** @type {Record<string, string>} */
 const WORDS = { no_glasses: "no glasses", true: "in the sample", false: "not in it" };
 
@@ -132,7 +134,8 @@ function toUtc(local) {
 
 /** @param {string} utc */
 function toLocal(utc) {
-  const time = new Date(utc);
+  // Without a zone it is UTC for the API, and local time for the browser.
+  const time = new Date(utc.includes(":") && !ZONE.test(utc) ? `${utc}Z` : utc);
   if (!utc || Number.isNaN(time.getTime())) return "";
   const shifted = new Date(time.getTime() - time.getTimezoneOffset() * 60_000);
   return shifted.toISOString().slice(0, 19);
