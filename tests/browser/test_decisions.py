@@ -128,6 +128,29 @@ def test_invalid_filter_value_is_named(desk: Desk) -> None:
         expect(page.get_by_label("Reason")).to_have_value("bored")
 
 
+def test_a_query_that_cannot_be_followed_lists_nothing(desk: Desk) -> None:
+    with open_page(desk.browser, desk.running.url) as page:
+        for address, fault in (
+            ("/decisions?expcted=glasses", "unknown name “\u2068expcted\u2069”, accepted: id, source,"),
+            ("/decisions?reason=uncertain&reason=unfamiliar", "reason has two values"),
+            ("/review?Reason=uncertain", "unknown name “\u2068Reason\u2069”"),
+            ("/review?kind=Audit", "kind must be discarded, audit or all"),
+        ):
+            visit(page, address)
+            expect(page.get_by_text("The filters cannot be applied")).to_be_visible()
+            expect(page.get_by_text(fault)).to_be_visible()
+            expect(page.get_by_label("Your name").or_(page.locator(".result"))).to_have_count(0)
+
+
+def test_a_part_of_the_address_without_effect_is_named(desk: Desk) -> None:
+    with open_page(desk.browser, desk.running.url) as page:
+        for path, part in (("/decisions/upside-down", "?.png"), ("/decisions/kept", "#2"), ("/", "?window=24h")):
+            visit(page, path + part)
+            expect(page.get_by_role("alert").first).to_contain_text(
+                f"“\u2068{part}\u2069” in the address has no effect"
+            )
+
+
 def test_the_verdict_is_explained_by_its_checks(desk: Desk) -> None:
     with open_page(desk.browser, desk.running.url) as page:
         visit(page, "/decisions?id=upside-down")
@@ -154,6 +177,20 @@ def test_links_to_the_same_images_wait_for_the_filters(desk: Desk) -> None:
         expect(page.locator("#box-title")).to_have_text("Filters (1 in use)")
         for name in ("Review these", "decisions.csv"):
             expect(page.get_by_text(name)).not_to_have_attribute("href", re.compile("."))
+
+
+def test_the_link_to_the_review_selects_the_same_images(desk: Desk) -> None:
+    with open_page(desk.browser, desk.running.url) as page:
+        review = page.get_by_text("Review these")
+        for filters, address in (
+            ("label=glasses", "/review?label=glasses&kind=all"),
+            ("reason=confident&audit=true", "/review?reason=confident&kind=audit"),
+            ("audit=0", "/review?kind=discarded"),
+        ):
+            visit(page, f"/decisions?{filters}")
+            expect(review).to_have_attribute("href", address)
+        visit(page, "/decisions?verdict=glasses")  # Judged images are not in the review.
+        expect(review).to_be_hidden()
 
 
 def test_a_probability_near_an_edge_is_shown_on_its_side_of_the_band(desk: Desk) -> None:

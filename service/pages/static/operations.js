@@ -1,5 +1,6 @@
 // The operations page: requests a snapshot every two seconds and passes it to the parts of the page.
 
+import { warnOfPart } from "./address.js";
 import { api, session, statusOf } from "./api.js";
 import { Banners } from "./banners.js";
 import { byId, h, say } from "./dom.js";
@@ -141,6 +142,7 @@ for (const choice of byId("windows").querySelectorAll("input")) {
     poll.now();
   });
 }
+warnOfPart(location.search, "this page shows the same for every query");
 offerCommand();
 makeTry(() => poll.now());
 showSession().catch(() => {}); // The poll reports the same problem.
