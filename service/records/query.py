@@ -113,7 +113,7 @@ def find_page(store: Store, page: Page) -> tuple[list[dict[str, Any]], str | Non
     Raises:
         RecordsUnavailable: the store is unreadable.
     """
-    limit = min(page.limit or DEFAULT_LIMIT, PAGE)
+    limit = page.limit or DEFAULT_LIMIT
     with store.begin() as connection:
         rows = _read(connection, page, after=page.cursor, limit=limit + 1)
     shown = rows[:limit]

@@ -271,6 +271,7 @@ def test_csv_without_rows_has_a_header(recording: Running) -> None:
     ("query", "complaint"),
     [
         ("limit=0", "limit"),
+        ("limit=1001", "limit: must be at most 1,000 in JSON"),
         ("cursor=x", "cursor"),
         ("decision=maybe", "decision"),
         ("min_probability=2", "min_probability"),
