@@ -70,6 +70,17 @@ def test_a_list_is_filtered_and_paged_by_links(desk: Desk) -> None:
         expect(page.locator(".result").first).to_contain_text("☃")
 
 
+def test_back_shows_the_filters_in_use_and_no_others(desk: Desk) -> None:
+    with open_page(desk.browser, desk.running.url) as page:
+        visit(page, "/decisions")
+        page.get_by_label("Reason").select_option("unfamiliar")
+        page.get_by_role("button", name="Apply").click()
+        expect(page.locator(".result")).to_have_count(1)
+        page.go_back()
+        expect(page.locator(".result")).to_have_count(50)
+        expect(page.get_by_label("Reason")).to_have_value("")
+
+
 def test_decisions_are_counted_in_words(browser: Browser, tmp_path: Path) -> None:
     with open_desk(browser, tmp_path) as desk, open_page(browser, desk.running.url) as page:
         count = page.locator("#count")

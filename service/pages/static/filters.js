@@ -87,7 +87,8 @@ export function readForm(form, fields) {
  * @param {string} value
  */
 function control({ name, kind, choices = [] }, value) {
-  const common = { id: `filter-${name}`, name };
+  // After Back, the browser would fill in what was chosen here and is not applied.
+  const common = { id: `filter-${name}`, name, autocomplete: "off" };
   if (kind === "choice") {
     // A value that is not a choice stays visible, so that the refusal of the service is understood.
     const shown = value && !choices.includes(value) ? [...choices, value] : choices;
@@ -106,7 +107,6 @@ function control({ name, kind, choices = [] }, value) {
     type: types[kind],
     value: kind === "time" ? toLocal(value) : value,
     "data-utc": kind === "time" ? value : null,
-    autocomplete: "off",
     spellcheck: "false",
   });
 }
