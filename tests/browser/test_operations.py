@@ -232,7 +232,7 @@ def test_the_history_is_read_with_arrow_keys(browser: Browser, busy: Running) ->
 def test_the_history_is_read_under_the_pointer(browser: Browser, busy: Running) -> None:
     with open_page(browser, busy.url) as page:
         page.goto("/")
-        wait_for_numbers(page)
+        expect(page.locator("#history-readout")).to_contain_text("Last 15 minutes:")
         page.hover("#history")
         expect(page.locator("#history-readout")).to_have_text(AT_A_POINT)
         page.hover("#scores-title")
