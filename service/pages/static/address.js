@@ -20,7 +20,7 @@ export function queryFault(names) {
 }
 
 /**
- * Say above the content that a part of the address has no effect; nothing if it is empty.
+ * Say above the content that a part of the address has no effect, unless it is empty.
  *
  * @param {string} part
  * @param {string} advice
