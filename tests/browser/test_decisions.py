@@ -144,6 +144,7 @@ def test_a_query_that_cannot_be_followed_lists_nothing(desk: Desk) -> None:
         for address, fault in (
             ("/decisions?expcted=glasses", "unknown name “\u2068expcted\u2069”, accepted: id, source,"),
             ("/decisions?reason=uncertain&reason=unfamiliar", "reason has two values"),
+            ("/decisions?source=", "source is empty, give a value or leave it out"),
             ("/review?Reason=uncertain", "unknown name “\u2068Reason\u2069”"),
             ("/review?kind=Audit", "kind must be discarded, audit or all"),
         ):

@@ -6,7 +6,7 @@ import { isolated } from "./format.js";
 const LONGEST = 64;
 
 /**
- * Why the query cannot be followed: a name that the page does not read, or one with two values; "" if it can.
+ * Why the query cannot be followed: a name that the page does not read, one without a value or with two; "" if it can.
  *
  * @param {string[]} names the names that the page reads
  */
@@ -14,6 +14,7 @@ export function queryFault(names) {
   const query = new URLSearchParams(location.search);
   for (const [name, value] of query) {
     if (!names.includes(name)) return `unknown name ${quoted(name)}, accepted: ${names.join(", ")}`;
+    if (!value) return `${name} is empty, give a value or leave it out`;
     if (query.get(name) !== value) return `${name} has two values, give one`;
   }
   return "";
