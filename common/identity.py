@@ -1,6 +1,7 @@
 """The rule for callers' ids and sources."""
 
 import re
+import unicodedata
 
 ID_RULE = (
     "1 to 128 characters, not all blank, without control characters, line separators and marks that turn the writing "
@@ -18,5 +19,9 @@ _ID = re.compile(ID_PATTERN.replace("]", r"\ud800-\udfff]").removesuffix("$") + 
 
 def is_identity(text: str) -> bool:
     """Return whether `text` is a valid id of an image or a V2 request, or a valid source."""
-    # A link to a blank name could neither be seen nor read aloud.
-    return _ID.match(text) is not None and not text.isspace()
+    return _ID.match(text) is not None and not _is_blank(text)
+
+
+def _is_blank(text: str) -> bool:
+    # A link to a name of blanks and zero-width characters could neither be seen nor read aloud.
+    return all(unicodedata.category(each) in {"Zs", "Cf"} for each in text)

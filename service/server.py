@@ -52,6 +52,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_OTLP_ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+
 
 def make_server(settings: Settings, worker: WorkerContext = ALONE) -> "Server":
     """Load the current model and wrap it in a server that is ready to run.
@@ -83,7 +85,7 @@ def make_server(settings: Settings, worker: WorkerContext = ALONE) -> "Server":
     shadow = load_within(partial(load_shadow, store, settings), settings)
     runtime = build_runtime(settings, loaded, shadow=shadow, worker=worker)
     watch = watch_model(runtime, store, load=load, seen=seen)
-    return Server(settings, runtime, tracer=_make_tracer(settings), watch=watch)
+    return Server(settings, runtime, tracer=make_tracer(settings), watch=watch)
 
 
 def serve(server: "Server") -> None:
@@ -109,8 +111,11 @@ def watch_model(runtime: Runtime, store: ModelStore, *, load: Callable[[], Loade
     )
 
 
-def _make_tracer(settings: Settings) -> "Tracer | None":
+def make_tracer(settings: Settings) -> "Tracer | None":
+    """Make the tracer; None without LENSGATE_TRACES_ENDPOINT."""
     if settings.traces_endpoint is None:
+        if given := [name for name in _OTLP_ENDPOINTS if os.environ.get(name)]:
+            log.info("no traces are sent: %s has no effect without LENSGATE_TRACES_ENDPOINT", given[0])
         return None
     # An optional extra that takes 0.5 s to import.
     from service.http.tracing import Tracer  # noqa: PLC0415

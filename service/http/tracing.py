@@ -5,6 +5,7 @@ Needs the extra `tracing`. OpenTelemetry's own variables configure the rest: `OT
 """
 
 import logging
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from urllib.parse import urlsplit
@@ -22,6 +23,10 @@ from service.timings import Stage
 EXPORT_SECONDS = 2.0
 """Timeout of one export: an unreachable collector must not delay shutdown."""
 
+log = logging.getLogger(__name__)
+
+_GRPC_PORT = 4317
+_PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
 _LOGGERS = (OTLPSpanExporter.__module__, "urllib3.connectionpool")
 
 _callers = TraceContextTextMapPropagator()
@@ -40,6 +45,7 @@ class Tracer:
 
     def __init__(self, endpoint: str, *, exporter: SpanExporter | None = None) -> None:
         _hide_query(endpoint)
+        _warn_of_grpc(endpoint)
         try:
             self._provider = TracerProvider(resource=_describe_service(), shutdown_on_exit=False)
             exporter = exporter or OTLPSpanExporter(_with_path(endpoint), timeout=EXPORT_SECONDS)
@@ -103,6 +109,17 @@ def _with_path(endpoint: str) -> str:
     """Add the path of the protocol to an address alone, which collectors answer 404."""
     parts = urlsplit(endpoint)
     return endpoint if parts.path.strip("/") else parts._replace(path="/v1/traces").geturl()
+
+
+def _warn_of_grpc(endpoint: str) -> None:
+    """Name what asks for gRPC: from its port the exporter gets bytes that its own log line does not explain."""
+    protocol = next(filter(None, map(os.environ.get, _PROTOCOLS)), "")
+    if protocol == "grpc" or urlsplit(endpoint).netloc.endswith(f":{_GRPC_PORT}"):
+        log.warning(
+            "traces are sent by OTLP over HTTP, which collectors usually accept on port 4318, and not over gRPC: "
+            "change LENSGATE_TRACES_ENDPOINT or %s",
+            _PROTOCOLS[1],
+        )
 
 
 def _hide_query(endpoint: str) -> None:

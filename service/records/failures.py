@@ -88,9 +88,13 @@ class FailureFilters(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    code: Annotated[str, Field(max_length=64)] | None = Field(None, description="The error code")
-    id: Annotated[str, Field(max_length=160)] | None = Field(None, description="The caller's name of the image")
-    request_id: Annotated[str, Field(max_length=128)] | None = Field(None, description="`request_id` of the log line")
+    code: Annotated[str, Field(min_length=1, max_length=64)] | None = Field(None, description="The error code")
+    id: Annotated[str, Field(min_length=1, max_length=160)] | None = Field(
+        None, description="The caller's name of the image"
+    )
+    request_id: Annotated[str, Field(min_length=1, max_length=128)] | None = Field(
+        None, description="`request_id` of the log line"
+    )
     limit: int = Field(20, ge=1, le=EXAMPLES_KEPT, description="Maximum number of examples")
     cursor: RecordId | None = Field(None, description="`next` of the previous page")
 

@@ -45,9 +45,13 @@ class Filters(BaseModel):
     label: Label | None = Field(None, description="The label of the model")
     expected: Label | None = Field(None, description="The label that the generator was asked for")
     verdict: Verdict | None = Field(None, description="The verdict of a reviewer")
-    version: Annotated[str, Field(max_length=64)] | None = Field(None, description="The version of the model")
-    id: Annotated[str, Field(max_length=160)] | None = Field(None, description="The caller's name of the image")
-    source: Annotated[str, Field(max_length=128)] | None = Field(
+    version: Annotated[str, Field(min_length=1, max_length=64)] | None = Field(
+        None, description="The version of the model"
+    )
+    id: Annotated[str, Field(min_length=1, max_length=160)] | None = Field(
+        None, description="The caller's name of the image"
+    )
+    source: Annotated[str, Field(min_length=1, max_length=128)] | None = Field(
         None, description="The generator, checkpoint or run that made the image"
     )
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = Field(
@@ -109,7 +113,7 @@ def find_page(store: Store, page: Page) -> tuple[list[dict[str, Any]], str | Non
     Raises:
         RecordsUnavailable: the store is unreadable.
     """
-    limit = min(page.limit or DEFAULT_LIMIT, PAGE)
+    limit = page.limit or DEFAULT_LIMIT
     with store.begin() as connection:
         rows = _read(connection, page, after=page.cursor, limit=limit + 1)
     shown = rows[:limit]

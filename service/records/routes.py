@@ -17,7 +17,7 @@ from service.http.responses import json_response, write_table
 from service.paths import DECISIONS
 from service.records.failures import FailureFilters, FailurePage, find_failures
 from service.records.path_parameters import NAME, RECORD
-from service.records.query import Page, find_all, find_image, find_one, find_page
+from service.records.query import PAGE, Page, find_all, find_image, find_one, find_page
 from service.records.serialization import FLAT_NAMES, Record, flatten
 from service.records.store import Store, require_store
 
@@ -53,6 +53,8 @@ def make_record_routes(store: Store | None, downloads: Downloads) -> APIRouter:
             return await downloads.respond(_write_csv(find_all(kept, page)), "decisions.csv", media_type=_CSV)
         if kind == "ndjson":
             return await downloads.respond(_write_lines(find_all(kept, page)), "decisions.ndjson", media_type=_NDJSON)
+        if page.limit is not None and page.limit > PAGE:
+            raise MalformedRequest(f"limit: must be at most {PAGE:,} in JSON; format=csv and format=ndjson take any")
         return await run_in_threadpool(_answer_page, kept, page)
 
     # Callers' ids may contain slashes; only after a record does `/image` name its preview.

@@ -87,13 +87,19 @@ def make_engine(url: URL) -> Engine:
     def prepare(connection: Any, record: Any) -> None:
         for pragma in _PRAGMAS:
             connection.execute(f"PRAGMA {pragma}").close()
-        record.info["file"] = _identify(path)
+        record.info["files"] = _identify_files(path)
 
     @event.listens_for(engine, "checkout")
-    def check(_: object, record: Any, __: object) -> None:
-        # SQLite accepts writes to a deleted file and loses them.
-        if record.info["file"] != _identify(path):
-            raise InvalidatePoolError(f"{path} was deleted or replaced")
+    def check(connection: Any, record: Any, _: object) -> None:
+        known, found = record.info["files"], _identify_files(path)
+        if known == (found[0], None):  # A new file has its log from the first write on.
+            record.info["files"] = found
+        # SQLite accepts writes to deleted files and loses them.
+        elif known != found:
+            with contextlib.suppress(sqlite3.Error):
+                # What is in a deleted FILE-wal is saved, and what is in one that stays does not change another FILE.
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").close()
+            raise InvalidatePoolError(f"{path} or its -wal was deleted or replaced")
 
     return engine
 
@@ -123,7 +129,7 @@ def shorten_log(connection: Connection) -> None:
     SQLite begins it anew by itself at a moment without readers; readers that overlap leave none, and it would grow for
     as long as they go on.
     """
-    log = Path(f"{os.path.realpath(str(connection.engine.url.database))}-wal")  # SQLite follows links.
+    log = _log_of(Path(str(connection.engine.url.database)))
     if log.exists() and log.stat().st_size > LOG_BYTES:
         with _waiting(connection, _CHECKPOINT_MILLISECONDS):
             connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").close()
@@ -153,6 +159,14 @@ def _refuse_other_file(path: Path) -> None:
         error = sqlite3.DatabaseError("file is not a database")
         error.sqlite_errorcode = sqlite3.SQLITE_NOTADB
         raise error
+
+
+def _log_of(path: Path) -> Path:
+    return Path(f"{os.path.realpath(path)}-wal")  # SQLite follows links.
+
+
+def _identify_files(path: Path) -> tuple[tuple[int, int] | None, ...]:
+    return _identify(path), _identify(_log_of(path))
 
 
 def _identify(path: Path) -> tuple[int, int] | None:

@@ -5,7 +5,7 @@ import io
 import json
 import tarfile
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from enum import StrEnum
 from pathlib import PurePosixPath
 from tempfile import SpooledTemporaryFile
@@ -46,10 +46,7 @@ def write_corrections(store: Store, ids: Ids, *, page: int = _LINES) -> Iterator
     Raises:
         RecordsUnavailable: the store is unreadable; before the first line, or later in the middle.
     """
-    pages = _pages(store, _corrections(), (verdicts.c.time, verdicts.c.record), size=page)
-    parts = (rows[start : start + _PART_LINES] for rows in pages for start in range(0, len(rows) or 1, _PART_LINES))
-    lines = ([_correction(row, ids) for row in rows] for rows in parts)
-    return write_table(("id", "label", "reason"), lines, line_end="\n")
+    return write_table(("id", "label", "reason"), _correction_parts(store, ids, page), line_end="\n")
 
 
 def write_dataset(store: Store, *, page: int = _PREVIEWS) -> Iterator[bytes]:
@@ -73,10 +70,31 @@ def write_dataset(store: Store, *, page: int = _PREVIEWS) -> Iterator[bytes]:
     yield bytes(2 * _BLOCK)
 
 
+def _correction_parts(store: Store, ids: Ids, page: int) -> Iterator[list[tuple[str, str, str]]]:
+    shared = _shared_names(store, page) if ids is Ids.CALLER else frozenset()
+    for rows in _pages(store, _corrections(), (verdicts.c.time, verdicts.c.record), size=page):
+        for start in range(0, len(rows) or 1, _PART_LINES):
+            yield [(_named(row, ids, shared), row.verdict, _reason(row)) for row in rows[start : start + _PART_LINES]]
+
+
+def _shared_names(store: Store, page: int) -> frozenset[str]:
+    """Return the file names that different images have in several folders."""
+    first: dict[str, tuple[PurePosixPath, str | None]] = {}
+    shared: set[str] = set()
+    for rows in _pages(store, _corrections(), (verdicts.c.time, verdicts.c.record), size=page):
+        for row in rows:
+            name, folder = _stem(row.id), PurePosixPath(row.id).parent
+            known, sha256 = first.setdefault(name, (folder, row.sha256))
+            if folder != known and (sha256 is None or sha256 != row.sha256):
+                shared.add(name)
+    return frozenset(shared)
+
+
 def _corrections() -> Select[Any]:
     return select(
         verdicts.c.record,
         decisions.c.id,
+        decisions.c.sha256,
         decisions.c.probability,
         decisions.c.label,
         decisions.c.reason,
@@ -139,8 +157,12 @@ def _example(row: Row[Any]) -> tuple[str, int, str | None]:
     return _name(row.record), int(row.verdict == Label.GLASSES), escape_formula(row.source)
 
 
-def _correction(row: Row[Any], ids: Ids) -> tuple[str, str, str]:
-    return _name(row.record if ids is Ids.RECORD else _stem(row.id)), row.verdict, _reason(row)
+def _named(row: Row[Any], ids: Ids, shared: Collection[str]) -> str:
+    """Return the image's name. One that is shared stays with its folder: training names it, and corrects no other."""
+    if ids is Ids.RECORD:
+        return _name(row.record)
+    stem = _stem(row.id)
+    return _name(row.id if stem in shared else stem)
 
 
 def _reason(row: Row[Any]) -> str:

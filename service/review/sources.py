@@ -33,7 +33,7 @@ class SourceQuery(BaseModel):
 
     since: Time | None = Field(None, description="From this time on, UTC without a time zone; a day before `until`")
     until: Time | None = Field(None, description="Before this time, at most 31 days after `since`; now if missing")
-    version: Annotated[str, Field(max_length=64)] | None = Field(
+    version: Annotated[str, Field(min_length=1, max_length=64)] | None = Field(
         None, description="Version of the model; the served one, with the band in use, if missing"
     )
     newest: int | None = Field(None, ge=1, le=MAX_ROWS, description="Count only this many images of each source")

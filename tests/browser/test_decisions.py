@@ -70,6 +70,17 @@ def test_a_list_is_filtered_and_paged_by_links(desk: Desk) -> None:
         expect(page.locator(".result").first).to_contain_text("☃")
 
 
+def test_back_shows_the_filters_in_use_and_no_others(desk: Desk) -> None:
+    with open_page(desk.browser, desk.running.url) as page:
+        visit(page, "/decisions")
+        page.get_by_label("Reason").select_option("unfamiliar")
+        page.get_by_role("button", name="Apply").click()
+        expect(page.locator(".result")).to_have_count(1)
+        page.go_back()
+        expect(page.locator(".result")).to_have_count(50)
+        expect(page.get_by_label("Reason")).to_have_value("")
+
+
 def test_decisions_are_counted_in_words(browser: Browser, tmp_path: Path) -> None:
     with open_desk(browser, tmp_path) as desk, open_page(browser, desk.running.url) as page:
         count = page.locator("#count")
@@ -107,6 +118,13 @@ def test_time_of_the_address_stays_exact_while_other_filters_change(desk: Desk) 
         expect(page).to_have_url(re.compile(r"since=2026-10-26T01%3A30%3A00Z$"))
 
 
+def test_a_time_without_a_zone_is_utc_as_for_the_api(desk: Desk) -> None:
+    with open_page(desk.browser, desk.running.url, zone="Asia/Kathmandu") as page:
+        visit(page, "/decisions?since=2026-11-30T12:00&until=2026-11-30T12:00:00-05:00")
+        expect(page.get_by_label("From", exact=True)).to_have_value(re.compile("^2026-11-30T17:45"))
+        expect(page.get_by_label("Before", exact=True)).to_have_value(re.compile("^2026-11-30T22:45"))
+
+
 def test_moments_name_the_time_zone_of_the_reader(desk: Desk) -> None:
     with open_page(desk.browser, desk.running.url, zone="Asia/Kathmandu") as page:
         visit(page, "/decisions?id=upside-down")
@@ -119,6 +137,30 @@ def test_invalid_filter_value_is_named(desk: Desk) -> None:
         visit(page, "/decisions?reason=bored")
         expect(page.get_by_role("alert")).to_contain_text("reason: must be")
         expect(page.get_by_label("Reason")).to_have_value("bored")
+
+
+def test_a_query_that_cannot_be_followed_lists_nothing(desk: Desk) -> None:
+    with open_page(desk.browser, desk.running.url) as page:
+        for address, fault in (
+            ("/decisions?expcted=glasses", "unknown name “\u2068expcted\u2069”, accepted: id, source,"),
+            ("/decisions?reason=uncertain&reason=unfamiliar", "reason has two values"),
+            ("/decisions?source=", "source is empty, give a value or leave it out"),
+            ("/review?Reason=uncertain", "unknown name “\u2068Reason\u2069”"),
+            ("/review?kind=Audit", "kind must be discarded, audit or all"),
+        ):
+            visit(page, address)
+            expect(page.get_by_text("The filters cannot be applied")).to_be_visible()
+            expect(page.get_by_text(fault)).to_be_visible()
+            expect(page.get_by_label("Your name").or_(page.locator(".result"))).to_have_count(0)
+
+
+def test_a_part_of_the_address_without_effect_is_named(desk: Desk) -> None:
+    with open_page(desk.browser, desk.running.url) as page:
+        for path, part in (("/decisions/upside-down", "?.png"), ("/decisions/kept", "#2"), ("/", "?window=24h")):
+            visit(page, path + part)
+            expect(page.get_by_role("alert").first).to_contain_text(
+                f"“\u2068{part}\u2069” in the address has no effect"
+            )
 
 
 def test_the_verdict_is_explained_by_its_checks(desk: Desk) -> None:
@@ -147,6 +189,20 @@ def test_links_to_the_same_images_wait_for_the_filters(desk: Desk) -> None:
         expect(page.locator("#box-title")).to_have_text("Filters (1 in use)")
         for name in ("Review these", "decisions.csv"):
             expect(page.get_by_text(name)).not_to_have_attribute("href", re.compile("."))
+
+
+def test_the_link_to_the_review_selects_the_same_images(desk: Desk) -> None:
+    with open_page(desk.browser, desk.running.url) as page:
+        review = page.get_by_text("Review these")
+        for filters, address in (
+            ("label=glasses", "/review?label=glasses&kind=all"),
+            ("reason=confident&audit=true", "/review?reason=confident&kind=audit"),
+            ("audit=0", "/review?kind=discarded"),
+        ):
+            visit(page, f"/decisions?{filters}")
+            expect(review).to_have_attribute("href", address)
+        visit(page, "/decisions?verdict=glasses")  # Judged images are not in the review.
+        expect(review).to_be_hidden()
 
 
 def test_a_probability_near_an_edge_is_shown_on_its_side_of_the_band(desk: Desk) -> None:

@@ -204,6 +204,17 @@ def test_the_pages_are_reached_from_the_header(browser: Browser, busy: Running) 
         expect(page.get_by_role("link", name="Review them")).to_have_attribute("href", "/review")
 
 
+def test_back_leads_to_the_window_that_was_chosen(browser: Browser, busy: Running) -> None:
+    with open_page(browser, busy.url) as page:
+        page.goto("/")
+        page.get_by_text("24 h", exact=True).click()
+        expect(page.locator("#history-readout")).to_contain_text("Last 24 hours:")
+        page.goto("/docs")
+        page.go_back()
+        expect(page.locator("#history-readout")).to_contain_text("Last 24 hours:")
+        expect(page.get_by_label("24 h")).to_be_checked()
+
+
 def test_the_history_is_read_with_arrow_keys(browser: Browser, busy: Running) -> None:
     with open_page(browser, busy.url) as page:
         page.goto("/")
@@ -221,7 +232,7 @@ def test_the_history_is_read_with_arrow_keys(browser: Browser, busy: Running) ->
 def test_the_history_is_read_under_the_pointer(browser: Browser, busy: Running) -> None:
     with open_page(browser, busy.url) as page:
         page.goto("/")
-        wait_for_numbers(page)
+        expect(page.locator("#history-readout")).to_contain_text("Last 15 minutes:")
         page.hover("#history")
         expect(page.locator("#history-readout")).to_have_text(AT_A_POINT)
         page.hover("#scores-title")

@@ -142,6 +142,25 @@ def test_logged_in_user_tries_an_image_and_logs_out(browser: Browser, tmp_path: 
         expect(page).to_have_url(f"{service.url}/login?next=/")
 
 
+def test_a_tab_of_an_older_session_ends_the_current_one(browser: Browser, tmp_path: Path) -> None:
+    """Another tab has logged in again, so that this one has an outdated CSRF value."""
+    tokens = write_tokens(tmp_path / "tokens.toml", {"eva": 'scopes = ["review"]'})
+    with (
+        running_service(tokens=tokens) as service,
+        open_page(browser, service.url, allowed=["403", "404", "ERR_"]) as page,
+    ):
+        page.request.post("/v1/session", data={"token": token_of("eva")})
+        page.goto("/decisions")
+        expect(page.locator("#session")).to_contain_text("eva")
+        page.request.post("/v1/session", data={"token": token_of("eva")})
+        page.context.set_offline(True)
+        page.get_by_role("button", name="Log out").click()
+        page.context.set_offline(False)
+        page.get_by_role("button", name="Not logged out, try again").click()
+        page.wait_for_url("**/login")
+        assert page.request.get("/v1/session").status == 401
+
+
 def test_reviewer_without_scope_decide_sees_the_reason(browser: Browser, tmp_path: Path) -> None:
     tokens = write_tokens(tmp_path / "tokens.toml", {"eva": 'scopes = ["review"]'})
     with running_service(tokens=tokens) as service, open_page(browser, service.url, allowed=["403"]) as page:

@@ -1,3 +1,4 @@
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from secrets import token_urlsafe
@@ -210,6 +211,22 @@ def test_the_filters_of_a_link_choose_the_images(desk: Desk) -> None:
         expect(page.get_by_text("Only images that match the filters are shown.")).to_be_visible()
         page.get_by_role("link", name="Clear").click()
         shown(page, "face-0")
+
+
+def test_the_kind_in_the_address_outlives_filters_and_reloads(desk: Desk) -> None:
+    desk.fill(1)
+    fill(desk.store, [audited(id="kept")])
+    with desk.sit_down() as page:
+        shown(page, "face-0")
+        page.goto("/review?kind=audit&decision=accept")
+        shown(page, "kept")
+        page.get_by_role("button", name="Apply").click()
+        expect(page).to_have_url(re.compile(r"/review\?decision=accept&kind=audit$"))
+        shown(page, "kept")
+        page.get_by_text("Discarded", exact=True).click()
+        expect(page.get_by_text("No discarded images are waiting")).to_be_visible()
+        page.reload()
+        expect(page.get_by_text("No discarded images are waiting")).to_be_visible()
 
 
 def test_two_reviewers_never_see_the_same_image(desk: Desk) -> None:

@@ -310,7 +310,7 @@ def test_invalid_filter_is_shown_and_not_retried(desk: Desk) -> None:
         page.goto("/review?min_probability=2")
         page.get_by_label("Your name").fill("Anna")
         page.keyboard.press("Enter")
-        expect(page.get_by_text("A filter has a value that cannot be.")).to_be_visible()
+        expect(page.get_by_text("The filters cannot be applied.")).to_be_visible()
         expect(page.locator("#stage")).to_contain_text("min_probability")
         expect(page.locator("#stage")).not_to_contain_text("retries")
         page.get_by_role("link", name="Clear the filters").click()

@@ -24,6 +24,8 @@ from service.http.request_log import RequestLog
 from service.http.scope_state import RequestState
 from service.http.tracing import Tracer
 from service.metrics.decisions import Metrics
+from service.server import make_tracer
+from service.settings import Settings
 from service.timings import Stage, Stages
 from tests.support.images import encode, flat
 from tests.support.models import brightness_model, write_model
@@ -142,6 +144,32 @@ def test_a_variable_that_opentelemetry_refuses_is_an_error_of_settings(
     monkeypatch.setenv(name, "-1")
     with pytest.raises(SettingsError, match=r"OTEL_\* .* must be"):
         Tracer("http://unused", exporter=InMemorySpanExporter())
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "protocol", "is_warned"),
+    [
+        ("http://collector:4317", "", True),
+        ("http://collector:4318", "grpc", True),
+        ("http://collector:4318", "http/protobuf", False),
+        ("http://[::1]:14317/v1/traces", "", False),
+    ],
+)
+def test_what_asks_for_grpc_is_warned_of(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, endpoint: str, protocol: str, is_warned: bool
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", protocol)
+    Tracer(endpoint, exporter=InMemorySpanExporter()).close()
+    assert ("OTLP over HTTP, which collectors usually accept on port 4318" in caplog.text) == is_warned
+
+
+def test_an_endpoint_of_opentelemetry_alone_is_named(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318")
+    with caplog.at_level("INFO"):
+        assert make_tracer(Settings()) is None
+    assert "OTEL_EXPORTER_OTLP_ENDPOINT has no effect without LENSGATE_TRACES_ENDPOINT" in caplog.text
 
 
 def attributes_of(state: RequestState, status: int) -> dict[str, object]:

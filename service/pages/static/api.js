@@ -19,6 +19,7 @@ export class ApiError extends Error {
 
 const SAFE = new Set(["GET", "HEAD"]);
 const TOKEN = "X-CSRF-Token";
+const LOGIN = "/v1/session"; // The one unsafe request before there is a session.
 // A connection that died without a word, as after a laptop's sleep, would keep its request open without end.
 const LONGEST_MS = 30_000;
 
@@ -65,7 +66,7 @@ export async function api(path, { method = "GET", json, body, signal = AbortSign
   /** @type {Record<string, string>} */
   const headers = { Accept: "application/json" };
   if (json !== undefined) headers["Content-Type"] = "application/json";
-  if (!SAFE.has(method) && path !== "/v1/session") await addToken(headers);
+  if (!SAFE.has(method) && !(method === "POST" && path === LOGIN)) await addToken(headers);
   const send = () =>
     fetch(path, {
       method,
@@ -86,8 +87,7 @@ export async function api(path, { method = "GET", json, body, signal = AbortSign
 }
 
 export async function logOut() {
-  const { csrf } = await session();
-  await fetch("/v1/session", { method: "DELETE", headers: csrf ? { [TOKEN]: csrf } : {} });
+  await api("/v1/session", { method: "DELETE" });
   location.assign("/login");
 }
 

@@ -1,5 +1,6 @@
 // One decision: the picture, the three checks in their order with the values they compared, and the facts.
 
+import { warnOfPart } from "./address.js";
 import { api, detailOf, statusOf } from "./api.js";
 import { unknown } from "./decision-unknown.js";
 import { byId, h, say } from "./dom.js";
@@ -22,6 +23,8 @@ const STAGES = [
   ["inference", "… inference"],
 ];
 const PREFIX = "/decisions/";
+// The skip link leads to #main.
+const REST = location.search + location.hash.replace(/^#main$/, "");
 const name = readName();
 
 function readName() {
@@ -212,5 +215,6 @@ function listLink(text, query, kind) {
   return h("a", { class: kind, href: `/decisions?${new URLSearchParams(query)}` }, text);
 }
 
+warnOfPart(REST, "in an id, write ? as %3F and # as %23");
 show();
 showSession().catch(() => {}); // `show` reports the same problem.

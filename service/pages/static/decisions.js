@@ -1,6 +1,7 @@
 // The list of decisions: filters and page come from the address, so that every view is a link.
 
-import { api, detailOf, statusOf } from "./api.js";
+import { queryFault } from "./address.js";
+import { ApiError, api, detailOf, statusOf } from "./api.js";
 import { byId, h, say } from "./dom.js";
 import { FIELDS, makeControls, readForm, readQuery } from "./filters.js";
 import { ago, counted, milliseconds, moment, probability, words } from "./format.js";
@@ -12,8 +13,8 @@ import { badge } from "./reasons.js";
 const NARROW = matchMedia("(max-width: 640px)");
 const LIMIT = 50;
 const AGES_MS = 10_000;
-// Filters with which the review can select, too.
-const NOT_FOR_REVIEW = ["verdict", "audit"];
+const TRUE = /^(t|y|on|1)/i; // As the API reads it.
+const NAMES = [...FIELDS.map(({ name }) => name), "cursor"];
 
 const form = byId("filters", HTMLFormElement);
 let turn = 0;
@@ -26,6 +27,8 @@ async function show() {
   fillForm(filters);
   byId("found").setAttribute("aria-busy", "true");
   try {
+    const fault = queryFault(NAMES);
+    if (fault) throw new ApiError(400, "malformed_request", fault);
     const query = new URLSearchParams(filters);
     query.set("limit", String(LIMIT));
     if (cursor) query.set("cursor", cursor);
@@ -75,9 +78,7 @@ function showPage({ decisions, next }, filters, cursor) {
   link("newest", cursor ? pageUrl(filters) : null);
   link("older", next ? pageUrl(filters, next) : null);
   byId("pages").hidden = !cursor && !next;
-  const review = new URLSearchParams(filters);
-  for (const name of NOT_FOR_REVIEW) review.delete(name);
-  byId("review").setAttribute("href", `/review${review.size ? `?${review}` : ""}`);
+  link("review", reviewUrl(filters));
   const table = new URLSearchParams(filters);
   table.set("format", "csv");
   byId("table").setAttribute("href", `/v1/decisions?${table}`);
@@ -99,7 +100,7 @@ function showFault(error) {
   byId("found").hidden = true;
   const detail = detailOf(error, "the service does not respond");
   const texts = {
-    400: `A filter has a value that cannot be: ${detail}.`,
+    400: `The filters cannot be applied: ${detail}.`,
     403: `Access denied: ${detail}.`,
     404: `${detail}.`,
   };
@@ -162,6 +163,20 @@ function pageUrl(filters, cursor) {
   const query = new URLSearchParams(filters);
   if (cursor) query.set("cursor", cursor);
   return query.size ? `/decisions?${query}` : "/decisions";
+}
+
+/**
+ * The review of these images; null for images with a verdict, which are no longer in it.
+ *
+ * @param {URLSearchParams} filters
+ */
+function reviewUrl(filters) {
+  if (filters.has("verdict")) return null;
+  const query = new URLSearchParams(filters);
+  const audit = query.get("audit");
+  query.delete("audit");
+  query.set("kind", audit === null ? "all" : TRUE.test(audit) ? "audit" : "discarded");
+  return `/review?${query}`;
 }
 
 form.addEventListener("submit", (event) => {

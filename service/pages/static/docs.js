@@ -1,5 +1,6 @@
 // The API page: every operation of /openapi.json in its group, with parameters, responses, a curl command and a form.
 
+import { warnOfPart } from "./address.js";
 import { api, detailOf, session } from "./api.js";
 import { describe, inline } from "./docs-operation.js";
 import { byId, h, say } from "./dom.js";
@@ -115,5 +116,6 @@ function element(found) {
 
 filter.addEventListener("input", applyFilter);
 addEventListener("hashchange", openLinked);
+warnOfPart(location.search, "this page shows the same for every query");
 load();
 showSession().catch(() => {}); // `load` reports the same problem.

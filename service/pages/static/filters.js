@@ -27,6 +27,8 @@ export const FIELDS = [
   { name: "sha256", label: "SHA-256", kind: "text", more: true },
 ];
 
+const ZONE = /(z|[+-]\d\d:?\d\d)$/i;
+
 /** @type {Record<string, string>} */
 const WORDS = { no_glasses: "no glasses", true: "in the sample", false: "not in it" };
 
@@ -85,7 +87,8 @@ export function readForm(form, fields) {
  * @param {string} value
  */
 function control({ name, kind, choices = [] }, value) {
-  const common = { id: `filter-${name}`, name };
+  // After Back, the browser would fill in what was chosen here and is not applied.
+  const common = { id: `filter-${name}`, name, autocomplete: "off" };
   if (kind === "choice") {
     // A value that is not a choice stays visible, so that the refusal of the service is understood.
     const shown = value && !choices.includes(value) ? [...choices, value] : choices;
@@ -104,7 +107,6 @@ function control({ name, kind, choices = [] }, value) {
     type: types[kind],
     value: kind === "time" ? toLocal(value) : value,
     "data-utc": kind === "time" ? value : null,
-    autocomplete: "off",
     spellcheck: "false",
   });
 }
@@ -132,7 +134,8 @@ function toUtc(local) {
 
 /** @param {string} utc */
 function toLocal(utc) {
-  const time = new Date(utc);
+  // Without a zone it is UTC for the API, and local time for the browser.
+  const time = new Date(utc.includes(":") && !ZONE.test(utc) ? `${utc}Z` : utc);
   if (!utc || Number.isNaN(time.getTime())) return "";
   const shifted = new Date(time.getTime() - time.getTimezoneOffset() * 60_000);
   return shifted.toISOString().slice(0, 19);

@@ -38,6 +38,7 @@ export class History {
 
   /** @param {Window} window */
   choose(window) {
+    if (window === this.#window) return;
     this.#window = window;
     this.#due = 0;
     this.#turn += 1;

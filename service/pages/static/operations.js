@@ -1,5 +1,6 @@
 // The operations page: requests a snapshot every two seconds and passes it to the parts of the page.
 
+import { warnOfPart } from "./address.js";
 import { api, session, statusOf } from "./api.js";
 import { Banners } from "./banners.js";
 import { byId, h, say } from "./dom.js";
@@ -50,6 +51,7 @@ function show(snapshot) {
   showStages(snapshot.latency.stages);
   showLoad(snapshot);
   showLinks(snapshot);
+  chooseWindow();
   page.history.follow(snapshot);
   byId("errors-card").hidden = snapshot.records.state === "off";
   showScores(snapshot);
@@ -60,6 +62,12 @@ function show(snapshot) {
     watchSources();
   }
   content.setAttribute("aria-busy", "false");
+}
+
+/** Show the checked window. After Back, the browser checks the earlier one without an event. */
+function chooseWindow() {
+  const checked = byId("windows").querySelector("input:checked");
+  if (checked) page.history.choose(/** @type {OperationsHistory["window"]} */ (checked.getAttribute("value")));
 }
 
 /** @param {unknown} error */
@@ -135,12 +143,11 @@ function offerCommand() {
 }
 
 new ResizeObserver(() => page.snapshot && showScores(page.snapshot)).observe(byId("scores"));
-for (const choice of byId("windows").querySelectorAll("input")) {
-  choice.addEventListener("change", () => {
-    page.history.choose(/** @type {OperationsHistory["window"]} */ (choice.value));
-    poll.now();
-  });
-}
+byId("windows").addEventListener("change", () => {
+  chooseWindow();
+  poll.now();
+});
+warnOfPart(location.search, "this page shows the same for every query");
 offerCommand();
 makeTry(() => poll.now());
 showSession().catch(() => {}); // The poll reports the same problem.

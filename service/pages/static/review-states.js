@@ -53,7 +53,7 @@ export function failed(error, onRetry) {
   }
   if (statusOf(error) === 400) {
     const clear = h("a", { class: "button", href: "/review" }, "Clear the filters");
-    return state("A filter has a value that cannot be.", [`${detailOf(error, "")}.`], clear);
+    return state("The filters cannot be applied.", [`${detailOf(error, "")}.`], clear);
   }
   const reason = detailOf(error, "The service cannot be reached.");
   return state("Images cannot be loaded.", [reason, "The page retries automatically."], button("Retry now", onRetry));

@@ -1,12 +1,12 @@
 // The review page: reviewer, options, views, keys and buttons.
 
-import { api, detailOf, session, statusOf, stayWhile } from "./api.js";
+import { ApiError, api, detailOf, session, statusOf, stayWhile } from "./api.js";
 import { byId, h, say } from "./dom.js";
 import { words } from "./format.js";
 import { showSession } from "./header.js";
 import { showCertificates } from "./review-certificate.js";
 import { describe, isHidden } from "./review-facts.js";
-import { useFilters } from "./review-filters.js";
+import { faultInAddress, putKindInAddress, useFilters } from "./review-filters.js";
 import { Grid } from "./review-grid.js";
 import { isTyping, keyOf } from "./review-keys.js";
 import { announce, askToLogIn, warn, warnOfRefusal } from "./review-notices.js";
@@ -192,13 +192,18 @@ function chooseView(value) {
 function showOption(name) {
   if (name === "view" || name === "kind") for (const each of Object.values(views)) each.clear();
   shownState = "";
-  if (name === "kind") review?.choose(kind());
+  if (name === "kind") {
+    putKindInAddress(kind());
+    review?.choose(kind());
+  }
   draw();
 }
 
 // --- Reviewer and background requests -----------------------------------------------------------------------------
 
 async function begin() {
+  const fault = faultInAddress();
+  if (fault) throw new ApiError(400, "malformed_request", fault);
   restoreOptions();
   const { access, name } = await session();
   if (access === "on") {
@@ -305,5 +310,9 @@ window.addEventListener("beforeunload", (event) => {
 setInterval(loadProgress, PROGRESS_MS);
 setInterval(retry, RETRY_MS);
 
-begin().catch((error) => stage.replaceChildren(...failed(error, () => location.reload())));
+begin().catch((error) => {
+  byId("side").hidden = true;
+  stage.setAttribute("aria-busy", "false");
+  stage.replaceChildren(...failed(error, () => location.reload()));
+});
 showSession().catch(() => {}); // `begin` reports the same problem.

@@ -55,6 +55,40 @@ def test_a_file_that_was_deleted_is_made_anew(tmp_path: Path) -> None:
     store.close()
 
 
+def test_a_log_that_was_deleted_loses_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "records.db"
+    store = _with_several_connections(path)
+    put(store, [entry("before")])
+    path.with_name("records.db-wal").unlink()
+    assert names(store) == ["before"]
+    put(store, [entry("after")])
+    with closing(sqlite3.connect(path)) as other:  # As after a kill.
+        assert sorted(other.execute("SELECT id FROM decisions")) == [("after",), ("before",)]
+    store.close()
+
+
+def test_a_log_that_stays_does_not_change_a_backup_in_place_of_its_file(tmp_path: Path) -> None:
+    path, backup = tmp_path / "records.db", tmp_path / "backup.db"
+    store = _with_several_connections(path)
+    put(store, [entry("before")])
+    with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(backup)) as target:
+        source.backup(target)
+    put(store, [entry("after")])
+    backup.replace(path)
+    assert names(store) == ["before"]
+    store.close()
+
+
+def _with_several_connections(path: Path) -> Store:
+    """Return a store with idle connections: SQLite saves and deletes the log when the last one is closed."""
+    store = Store(f"sqlite:///{path}")
+    assert names(store) == []
+    with ExitStack() as stack:
+        for _ in range(3):
+            stack.enter_context(store.begin()).execute(text("SELECT * FROM decisions"))
+    return store
+
+
 def test_exhausted_connection_pool_is_reported_as_busy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

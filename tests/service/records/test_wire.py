@@ -271,6 +271,7 @@ def test_csv_without_rows_has_a_header(recording: Running) -> None:
     ("query", "complaint"),
     [
         ("limit=0", "limit"),
+        ("limit=1001", "limit: must be at most 1,000 in JSON"),
         ("cursor=x", "cursor"),
         ("decision=maybe", "decision"),
         ("min_probability=2", "min_probability"),
@@ -282,6 +283,7 @@ def test_csv_without_rows_has_a_header(recording: Running) -> None:
         ("colour=red", "colour"),
         ("format=xml", "format"),
         ("sha256=0", "sha256"),
+        ("source=", "source: must have at least 1 character"),
     ],
 )
 def test_invalid_filter_is_400_and_named(recording: Running, query: str, complaint: str) -> None:
@@ -403,6 +405,8 @@ def test_failed_requests_and_failed_images_of_uploads_are_recorded(recording: Ru
     assert {code: sum(counts) for code, counts in errors.items()} == {"malformed_request": 1, "unsupported_image": 2}
 
 
-@pytest.mark.parametrize("path", ["failures?limit=0", "failures?cursor=x", "operations/history?window=1y"])
+@pytest.mark.parametrize(
+    "path", ["failures?limit=0", "failures?cursor=x", "failures?id=", "operations/history?window=1y"]
+)
 def test_invalid_query_of_figures_is_400(recording: Running, path: str) -> None:
     assert recording.client.get(f"/v1/{path}").status_code == 400

@@ -161,7 +161,7 @@ def test_the_text_names_what_may_have_been_meant() -> None:
 
 
 @pytest.mark.parametrize(
-    "identity", ["a\nb", "\x1b[2J", "a\x7f", "\x85", "\u2028", "\u202egnp.exe", " \u3000", "a" * 129]
+    "identity", ["a\nb", "\x1b[2J", "a\x7f", "\x85", "\u2028", "\u202egnp.exe", " \u3000", "\ufeff\u200b", "a" * 129]
 )
 def test_an_id_that_could_forge_a_line_is_refused(identity: str) -> None:
     assert not is_identity(identity)
