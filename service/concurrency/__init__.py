@@ -1,1 +1,1 @@
-"""Helpers of asyncio and threads that know nothing of the service: periodic work, futures, shared computations."""
+"""Helpers of asyncio and threads, independent of the service: periodic work, futures, shared computations."""
