@@ -174,15 +174,15 @@ def test_an_animated_webp_is_read_from_a_bytearray() -> None:
     np.testing.assert_array_equal(read_pixels(bytearray(data), 32), read_pixels(data, 32))
 
 
-NOTHING = b"\x00\x00\x00\xff\xff" * (2**22 // 5 + 1)
+EMPTY_BLOCKS = b"\x00\x00\x00\xff\xff" * (2**22 // 5 + 1)
 """More than 4 MiB of stored blocks without a byte."""
 
 
 def large(lines: bytes, *, end: int | None = None) -> bytes:
-    """A PNG of 8 x 8 pixels whose stream has the blocks of `NOTHING` in front."""
+    """A PNG of 8 x 8 pixels whose stream has the blocks of `EMPTY_BLOCKS` in front."""
     stream = zlib.compress(lines)[:end]
     header = struct.pack(">IIBBBBB", 8, 8, 8, 2, 0, 0, 0)
-    chunks = ((b"IHDR", header), (b"IDAT", stream[:2] + NOTHING + stream[2:]), (b"IEND", b""))
+    chunks = ((b"IHDR", header), (b"IDAT", stream[:2] + EMPTY_BLOCKS + stream[2:]), (b"IEND", b""))
     return PNG_SIGNATURE + b"".join(png_chunk(kind, body) for kind, body in chunks)
 
 
