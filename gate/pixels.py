@@ -75,7 +75,7 @@ def read_pixels_at(
 def _shrink_png(data: ImageBytes, header: ImageHeader, sizes: Sequence[int]) -> list[Pixels]:
     """Return uint8 `[size, size, 1 or 3]` for each of `sizes`, before orientation."""
     png = parse_png(data)
-    shrunk = shrink_png(png, sizes)
+    shrunk = _decode(partial(shrink_png, png, sizes), header)
     if shrunk is not None:
         return shrunk
     image = _decode(partial(decode_png, png), header)

@@ -61,8 +61,11 @@ _FOREIGN = (
           "render it to PNG", flags=_TEXT),
     _type(rb"<(?:!doctype html|html|head|body)", "an HTML page", f"{_WANTED}, not of a page about it", flags=_TEXT),
     _type(rb"<", "XML or HTML", _WANTED),
-    _type(rb"\xef\xbf\xbdPNG|\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd|\xc2\x89PNG|\xc3\xbf\xc3\x98\xc3\xbf",
+    _type(rb"[\xc2-\xef][\x80-\xbf]{1,2}PNG|(?:\xef\xbf\xbd){3}|\xc3\xbf\xc3\x98\xc3\xbf|"
+          rb"\xc2\xa0(?:\xe2\x95\xaa|\xc3\x8f)\xc2\xa0|RIFF.{5,12}WEBP",
           "an image that was decoded as text", "open the file in binary mode"),
+    _type(rb"\xff\xfe(?:..){0,8}(?:[ -~]\x00){3}", "UTF-16 text, as `>` of Windows PowerShell writes",
+          "write the file in binary mode (curl: --output FILE)"),
     _type(rb"\x89PNG(?!\r\n\x1a\n)|PNG\r?\n", "a PNG that was altered as text",
           "open and transfer the file in binary mode"),
     _type(rb"\x1f\x8b", "gzip data", "decompress it"),

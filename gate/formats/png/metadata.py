@@ -19,6 +19,8 @@ _KEYWORDS = (*_RAW_PROFILES, _XMP)
 
 _LONGEST_KEYWORD = 79
 _MAX_TEXT = 2**20
+_OVERHEAD = 2**17
+"""Bytes by which the compression of so much text may enlarge it."""
 
 _HDR_TRANSFERS = {16: "PQ", 18: "HLG"}
 """HDR transfer functions of ITU-T H.273: their stored levels stand for other shades than in sRGB."""
@@ -103,7 +105,8 @@ def _international(rest: bytes) -> bytes:
 
 
 def _inflated(method: int, stream: bytes) -> bytes:
-    return zlib.decompressobj().decompress(stream, _MAX_TEXT) if method == 0 else b""
+    # No encoder needs more bytes for so much text: the rest could be megabytes of blocks that hold none.
+    return zlib.decompressobj().decompress(stream[: _MAX_TEXT + _OVERHEAD], _MAX_TEXT) if method == 0 else b""
 
 
 _READERS: dict[bytes, Callable[[bytes], bytes]] = {

@@ -1,18 +1,18 @@
-"""Decode every kind of PNG with Pillow, from a rebuilt file that holds only the header and the compressed pixels.
+"""Decode every kind of PNG with Pillow, from a rebuilt file that holds only the header and the stored scan lines.
 
 It reads the files that `gate.formats.png.fast_decoder` does not take: grey, palettes, 16 bits, interlacing, transparent
 colours, edges that the model's size does not divide. Text, colour profiles and animations never reach the decoder.
 Palette and transparency are applied here, on bands of rows: Pillow keeps eight bits a channel and compares a 16-bit
 transparent colour with those. It holds 4 bytes a pixel.
+
+Pillow receives scan lines that are inflated and counted already: it would accept a stream that lacks up to one row.
 """
 
 import io
 import struct
-import zlib
-from bisect import bisect_right
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator
 from functools import cache, partial
-from itertools import accumulate
 
 import deflate
 import numpy as np
@@ -21,14 +21,8 @@ from PIL import Image, PngImagePlugin
 
 from gate.averaging import DecodedImage, ReadRows, band_of
 from gate.formats.png.chunks import GREY, PALETTE, PNG_SIGNATURE, RGB, ParsedPng
+from gate.formats.png.inflate import scan_lines
 from gate.types import Pixels
-
-_LAST = 2**15
-"""Bytes of the last IDAT chunk. Pillow stops after the last row and verifies the Adler-32 checksum only if both are in
-the same read: within one chunk, and within 64 kB."""
-
-_PIECE, _MAX_INFLATED = 2**14, 2**20
-"""Bytes of compressed pixels that are inflated at a time to count them, and of the output that is held meanwhile."""
 
 _LOW_BYTES = "RGB;16L"
 """Pillow's raw mode that keeps the low byte of each 16-bit big-endian RGB sample."""
@@ -38,29 +32,12 @@ def decode_png(png: ParsedPng) -> DecodedImage:
     """Decode the full image.
 
     Raises:
-        Exception: the compressed pixels are damaged or too short; Pillow raises several types.
+        Exception: the compressed pixels are damaged or too short; Pillow and zlib raise several types.
     """
     image = _load(png)
     if image.size != (png.width, png.height):
         raise ValueError("the decoded size differs from the header's")
-    if _lacks_pixels(png):
-        raise ValueError("the compressed pixels end before the last row does")
     return DecodedImage(png.height, png.width, _finish(png, image))
-
-
-def _lacks_pixels(png: ParsedPng) -> bool:
-    """Whether the stream ends too early: Pillow accepts a complete stream that lacks up to one row."""
-    missing = png.scan_line_bytes
-    inflater = zlib.decompressobj()
-    for part in png.stream:
-        for start in range(0, len(part), _PIECE):
-            piece: memoryview | bytes = part[start : start + _PIECE]
-            while missing > 0 and (lines := inflater.decompress(piece, min(missing, _MAX_INFLATED))):
-                missing -= len(lines)
-                piece = inflater.unconsumed_tail
-            if missing == 0 or inflater.eof:
-                return missing > 0
-    return True
 
 
 def _finish(png: ParsedPng, image: Image.Image) -> ReadRows:
@@ -128,46 +105,36 @@ def _is_colour(pixels: NDArray[np.generic], colour: NDArray[np.integer]) -> NDAr
 
 
 def _load(png: ParsedPng, *, rawmode: str | None = None) -> PngImagePlugin.PngImageFile:
-    image = PngImagePlugin.PngImageFile(io.BufferedReader(_Joined(_file(png)), 2**16))
+    parts = _file(png)
+    image = PngImagePlugin.PngImageFile(io.BufferedReader(_Generated(parts), 2**16))
     if rawmode is not None:
         image.tile = [tile._replace(args=rawmode) for tile in image.tile]
     image.load()
+    deque(parts, maxlen=0)  # Pillow may stop after the last row; the checksum of the stream follows it.
     return image
 
 
-def _file(png: ParsedPng) -> Sequence[memoryview | bytes]:
-    """Return the parts of a file with only the header and the pixels. The compressed pixels are not copied."""
+def _file(png: ParsedPng) -> Iterator[bytes]:
+    """Yield the parts of a file with only the header and the scan lines, stored without compression."""
     header = struct.pack(">IIBBBBB", png.width, png.height, png.depth, png.colour, 0, 0, png.is_interlaced)
-    first, last = _split(png.stream, sum(map(len, png.stream)) - _LAST)
-    parts = [PNG_SIGNATURE, *_chunk(b"IHDR", [header])]
-    for part in (first, last):
-        parts += _chunk(b"IDAT", part)
-    return [*parts, *_chunk(b"IEND", [])]
+    yield PNG_SIGNATURE + _chunk(b"IHDR", header)
+    start = b"\x78\x01"
+    for lines in scan_lines(png):
+        yield _chunk(b"IDAT", start + struct.pack("<BHH", 0, len(lines), len(lines) ^ 0xFFFF) + lines)
+        start = b""
+    yield _chunk(b"IEND", b"")
 
 
-def _split(parts: Sequence[memoryview], position: int) -> tuple[list[memoryview], list[memoryview]]:
-    first, last, start = [], [], 0
-    for part in parts:
-        cut = min(max(position - start, 0), len(part))
-        first.append(part[:cut])
-        last.append(part[cut:])
-        start += len(part)
-    return first, last
+def _chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", deflate.crc32(body, deflate.crc32(kind)))
 
 
-def _chunk(kind: bytes, body: Sequence[memoryview | bytes]) -> list[memoryview | bytes]:
-    checksum = deflate.crc32(kind)
-    for part in body:
-        checksum = deflate.crc32(part, checksum)
-    return [struct.pack(">I", sum(map(len, body))) + kind, *body, struct.pack(">I", checksum)]
+class _Generated(io.RawIOBase):
+    """Read generated parts as one file. Pillow seeks back only by a few bytes, which are still buffered."""
 
-
-class _Joined(io.RawIOBase):
-    """Read several buffers as one file."""
-
-    def __init__(self, parts: Sequence[memoryview | bytes]) -> None:
-        self._parts = [part for part in parts if len(part)]
-        self._ends = list(accumulate(map(len, self._parts)))
+    def __init__(self, parts: Iterator[bytes]) -> None:
+        self._parts = parts
+        self._part = memoryview(b"")
         self._position = 0
 
     def readable(self) -> bool:
@@ -179,20 +146,12 @@ class _Joined(io.RawIOBase):
     def tell(self) -> int:
         return self._position
 
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        if whence != io.SEEK_SET:
-            raise io.UnsupportedOperation("only positions from the start are supported")
-        self._position = offset
-        return offset
-
     def readinto(self, buffer: "memoryview | bytearray") -> int:  # type: ignore[override]
         """Copy from at most one part per call."""
-        index = bisect_right(self._ends, self._position)
-        if index == len(self._parts):
-            return 0
-        left = self._ends[index] - self._position
-        count = min(left, len(buffer))
-        start = len(self._parts[index]) - left
-        buffer[:count] = self._parts[index][start : start + count]
+        if not self._part:
+            self._part = memoryview(next(self._parts, b""))
+        count = min(len(self._part), len(buffer))
+        buffer[:count] = self._part[:count]
+        self._part = self._part[count:]
         self._position += count
         return count

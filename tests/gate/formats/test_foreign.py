@@ -20,6 +20,7 @@ from tests.support.images import encode, portrait
 EDGE = 64
 FACE = portrait(EDGE)
 PNG, JPEG, WEBP = (encode(FACE, kind) for kind in ("PNG", "JPEG", "WEBP"))
+LARGE_WEBP = b"RIFF\xfe\x80\x01\x00WEBPVP8L" + bytes(400)
 FORM = (
     b'--x1\r\nContent-Disposition: form-data; name="f"; filename="a.png"\r\n'
     b"Content-Type: image/png\r\n\r\n" + PNG + b"\r\n--x1--\r\n"
@@ -118,6 +119,18 @@ WRAPPED = {
     "WAV": (b"RIFF\x24\x00\x00\x00WAVEfmt ", "RIFF", "PNG, JPEG or WebP"),
     "decoded as text": (PNG.decode("utf-8", "replace").encode(), "decoded as text", "binary mode"),
     "decoded as latin-1": (PNG.decode("latin-1").encode(), "decoded as text", "binary mode"),
+    "WebP decoded as latin-1": (LARGE_WEBP.decode("latin-1").encode(), "decoded as text", "binary mode"),
+    "WebP decoded as text": (LARGE_WEBP.decode("utf-8", "replace").encode(), "decoded as text", "binary mode"),
+    **{
+        f"{name} through PowerShell 7 with {page}": (data.decode(page).encode(), "decoded as text", "binary mode")
+        for name, data in (("PNG", PNG), ("JPEG", JPEG))
+        for page in ("cp437", "cp850", "latin-1")
+    },
+    **{
+        f"{name} through PowerShell 5": (b"\xff\xfe" + data.decode("cp437").encode("utf-16-le"), "UTF-16", "--output")
+        for name, data in (("PNG", PNG), ("JPEG", JPEG), ("WebP", WEBP), ("base64", base64.b64encode(PNG)))
+    },
+    "pixels that begin almost white": (b"\xff\xfe" * (EDGE**2 * 3 // 2), f"levels of {EDGE} x {EDGE} pixels", "tensor"),
     "line ends changed": (PNG.replace(b"\r\n", b"\n"), "altered as text", "binary mode"),
     "blank before it": (b"\n" + PNG, "begins at byte 1", "file alone"),
     "byte order mark before it": (b"\xef\xbb\xbf" + JPEG, "begins at byte 3", "file alone"),

@@ -5,8 +5,10 @@ import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
+import deflate
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -17,6 +19,7 @@ from gate import ImageError, read_pixels, read_pixels_at
 from gate.errors import CorruptImage
 from gate.formats.png import fast_decoder as png
 from gate.formats.png.chunks import parse_png
+from gate.formats.png.pillow_decoder import decode_png
 from gate.header import read_header
 from tests.conftest import ROOT
 from tests.support.images import (
@@ -52,7 +55,7 @@ def is_taken(data: bytes | bytearray, size: int) -> bool:
     try:
         read_header(data)
         return png.shrink_png(parse_png(data), (size,)) is not None
-    except CorruptImage:
+    except (CorruptImage, ValueError, zlib.error):
         return False
 
 
@@ -169,6 +172,45 @@ def test_an_animated_webp_is_read_from_a_bytearray() -> None:
     frames = [Image.fromarray(portrait(64, seed=seed)) for seed in (1, 2)]
     data = encode(frames[0], "WEBP", save_all=True, append_images=frames[1:])
     np.testing.assert_array_equal(read_pixels(bytearray(data), 32), read_pixels(data, 32))
+
+
+EMPTY_BLOCKS = b"\x00\x00\x00\xff\xff" * (2**22 // 5 + 1)
+"""More than 4 MiB of stored blocks without a byte."""
+
+
+def large(lines: bytes, *, end: int | None = None) -> bytes:
+    """A PNG of 8 x 8 pixels whose stream has the blocks of `EMPTY_BLOCKS` in front."""
+    stream = zlib.compress(lines)[:end]
+    header = struct.pack(">IIBBBBB", 8, 8, 8, 2, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", stream[:2] + EMPTY_BLOCKS + stream[2:]), (b"IEND", b""))
+    return PNG_SIGNATURE + b"".join(png_chunk(kind, body) for kind, body in chunks)
+
+
+def test_a_large_stream_is_inflated_once_and_not_by_libdeflate(monkeypatch: pytest.MonkeyPatch) -> None:
+    """16 MB of blocks with few pixels took libdeflate 5 s, and the file was inflated up to three times."""
+    monkeypatch.setattr(deflate, "zlib_decompress", lambda *_: pytest.fail("went to libdeflate"))
+    pixels = noise(8)
+    lines = b"".join(b"\x00" + row.tobytes() for row in pixels)
+    for whole in (large(lines), large(lines + b"more"), large(lines, end=-4)):
+        assert outcome(whole, 8) == pixels.tobytes()
+        assert is_taken(whole, 8)
+    for damaged in (large(lines[:-1]), large(b"\x05" + lines[1:]), large(lines, end=-9)):
+        assert outcome(damaged, 8) is CorruptImage
+        assert not is_taken(damaged, 8)
+
+
+def test_pillow_receives_scan_lines_that_were_inflated_once() -> None:
+    class Counted(list[memoryview]):
+        walks = 0
+
+        def __iter__(self) -> Iterator[memoryview]:
+            self.walks += 1
+            return super().__iter__()
+
+    parsed = parse_png(encode(Image.fromarray(noise(64)[:, :, 0])))
+    stream = Counted(parsed.stream)
+    decode_png(replace(parsed, stream=stream))
+    assert stream.walks == 1
 
 
 @pytest.mark.parametrize(
