@@ -95,4 +95,4 @@ def test_alerts_go_to_the_alertmanager_that_compose_starts() -> None:
     ((host, port),) = (target.split(":") for target in static["targets"])
     service = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"][host]
     assert service["ports"] == [f"127.0.0.1:{port}:{port}"]
-    assert "./deploy/prometheus/alertmanager.yml:/etc/alertmanager/alertmanager.yml:ro" in service["volumes"]
+    assert "./deploy/prometheus/alertmanager.yml:/etc/alertmanager/alertmanager.yml:ro,z" in service["volumes"]
