@@ -1,6 +1,8 @@
 """The head of an answer leaves with its body, or alone at the event loop's next turn."""
 
 import asyncio
+import socket
+import struct
 from typing import Any, cast
 
 import pytest
@@ -26,6 +28,18 @@ class Sent:
 
     def is_closing(self) -> bool:
         return self.closing
+
+    def get_extra_info(self, name: str) -> "Sent":
+        assert name == "socket"
+        return self
+
+    def setsockopt(self, *option: object) -> None:
+        assert option == (socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.found.append("with a reset")
+
+    def abort(self) -> None:
+        self.found.append("aborted")
+        self.closing = True
 
 
 @pytest.mark.parametrize(
@@ -104,3 +118,29 @@ def test_an_http_1_0_caller_gets_no_chunks(writes: list[bytes], expected: bytes)
 
     asyncio.run(run())
     assert b"".join(cast("list[bytes]", sent.found)) == expected
+
+
+@pytest.mark.parametrize(
+    ("writes", "is_complete"),
+    [
+        ([], True),
+        ([b"content-length: 1\r\n\r\n"], True),
+        ([b"transfer-encoding: chunked\r\n\r\n", b"1\r\na\r\n0\r\n\r\n"], True),
+        ([b"transfer-encoding: chunked\r\n\r\n", b"1\r\na\r\n", b"0\r\n\r\n"], True),
+        ([b"transfer-encoding: chunked\r\n\r\n", b"0\r\n\r\n"], True),
+        ([b"transfer-encoding: chunked\r\n\r\n"], False),
+        ([b"transfer-encoding: chunked\r\n\r\n", b""], False),
+        ([b"transfer-encoding: chunked\r\n\r\n", b"3\r\n0\r\n\r\n"], False),
+    ],
+)
+def test_an_incomplete_body_for_an_http_1_0_caller_ends_with_a_reset(writes: list[bytes], is_complete: bool) -> None:
+    sent = Sent()
+
+    async def run() -> None:
+        writer = UnchunkedWriter(cast("Any", sent), asyncio.get_running_loop(), sent.close)
+        for data in writes:
+            writer.write(data)
+        writer.close()
+
+    asyncio.run(run())
+    assert ("with a reset" not in sent.found) == is_complete

@@ -1,10 +1,14 @@
 """Sends the head of an answer together with the body behind it: one system call and one packet instead of two."""
 
 import asyncio
+import socket
+import struct
 from collections.abc import Callable
 
 _CONTINUE = b"HTTP/1.1 100 "
 _CHUNKED = b"transfer-encoding: chunked\r\n"
+_RESET = struct.pack("ii", 1, 0)
+"""The value of SO_LINGER with which closing resets the connection."""
 
 
 class HeadWriter(asyncio.Transport):
@@ -59,17 +63,33 @@ class HeadWriter(asyncio.Transport):
 class UnchunkedWriter(HeadWriter):
     """Sends a body of unknown length without chunks, which HTTP/1.0 does not have: it ends with the connection.
 
-    Uvicorn writes chunks for every version, each in one call.
+    Uvicorn writes chunks for every version, each in one call. A body that stops halfway, as an export whose database
+    fails, ends with a reset: nginx would pass it on as complete otherwise.
     """
 
-    __slots__ = ("_is_chunked",)
+    __slots__ = ("_is_within_body",)
+
+    def __init__(
+        self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop, close: Callable[[], object]
+    ) -> None:
+        super().__init__(transport, loop, close)
+        self._is_within_body = False
 
     def write(self, data: bytes) -> None:  # type: ignore[override]  # Uvicorn writes bytes.
         """Send the head, or a part of the body."""
         if not self._is_sent:
-            self._is_chunked = _CHUNKED in data
+            self._is_within_body = _CHUNKED in data
             data = data.replace(_CHUNKED, b"")
-        elif self._is_chunked and data:
-            size, _, rest = data.partition(b"\r\n")
-            data = rest[: int(size, 16)]
+        elif self._is_within_body and data:
+            digits, _, rest = data.partition(b"\r\n")
+            size = int(digits, 16)
+            self._is_within_body = size > 0 and len(rest) == size + 2  # The last chunk of all is empty.
+            data = rest[:size]
         super().write(data)
+
+    def close(self) -> None:
+        """Close; within the body, reset the connection."""
+        if self._is_within_body and not self.is_closing():
+            self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            self._transport.abort()
+        super().close()
