@@ -1,9 +1,10 @@
 """Fast path from a PNG to the model's pixels: libdeflate inflates, `scanlines.c` unfilters and averages in one pass.
 
-It decodes 8-bit RGB and RGBA, the formats that generators write, and only complete files. Other files, damaged ones
-included, go to `gate.formats.png.pillow_decoder`, which has the final word: a file gives the same pixels, or the same
-error, with and without this module. One exception is known: libdeflate reads a stream that announces more than 286
-length codes or 30 distance codes, and zlib refuses it. The checksum of the pixels still has to match.
+It decodes 8-bit RGB and RGBA, the formats that generators write. Other files, and small ones that are not complete, go
+to `gate.formats.png.pillow_decoder`; streams above 4 MiB are inflated with zlib here. A file gives the same pixels,
+or an error with the same code, with and without this module. One exception is known: libdeflate reads a stream that
+announces more than 286 length codes or 30 distance codes, and zlib refuses it. The checksum of the pixels still has to
+match.
 
 Colour: pixels are taken as stored. iCCP, sRGB, gAMA, cHRM and cICP are not applied; a PNG that announces HDR (PQ or
 HLG) is refused when the header is read.
