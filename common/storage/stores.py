@@ -26,6 +26,8 @@ _EXTRA = ("http:", "https:", "s3:", "s3a:", "gs:", "gcs:")
 _ARCHIVES = ("zip", "tar", "libarchive")
 _UNKNOWN = ": correct it, or install the package that adds it to fsspec, such as adlfs for abfss"
 _CACHE = "use_listings_cache"
+_SHARED = "hf"
+"""The protocol whose client serves any number of threads without being asynchronous."""
 
 
 def locate(url: str, options: Mapping[str, Any]) -> tuple[FileStore, str]:
@@ -115,7 +117,8 @@ def open_objects(url: str, options: Mapping[str, Any]) -> tuple[ObjectStore, str
     """
     system, path = _connect(url, options)
     # fsspec has a system for each thread: clients such as SFTP's hang if two threads list folders.
-    connect = None if system.async_impl else lambda: _connect(url, options)[0]
+    is_shared = system.async_impl or system.protocol == _SHARED
+    connect = None if is_shared else lambda: _connect(url, options)[0]
     host = _host(url, type(system)._get_kwargs_from_urls(url).keys() - options.keys())
     return ObjectStore(system, host=host, connect=connect), path
 

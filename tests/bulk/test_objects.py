@@ -291,6 +291,17 @@ def test_a_server_is_found_by_its_url_from_every_thread(bulk: Bulk) -> None:
     bucket.store.rm(bucket.url, recursive=True)
 
 
+def test_repositories_of_hugging_face_are_read_concurrently(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Hub(MemoryFileSystem):  # type: ignore[misc]
+        protocol = "hf"
+        open = MagicMock()
+
+    monkeypatch.setattr(fsspec, "url_to_fs", lambda url, **_: (Hub(), url))
+    store, path = locate("hf://datasets/a/b/x.tar", {})
+    store.open(path, ahead=True)
+    assert (store.readers, Hub.open.call_args.kwargs["cache_type"]) == (32, "background")
+
+
 class Azure(MemoryFileSystem):  # type: ignore[misc]
     """A store that reads its URLs as the package adlfs does."""
 
@@ -298,6 +309,7 @@ class Azure(MemoryFileSystem):  # type: ignore[misc]
 
     def __init__(self, account_name: str) -> None:
         super().__init__()
+        self.account_name = account_name
 
     @classmethod
     def _strip_protocol(cls, path: str) -> str:
