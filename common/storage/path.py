@@ -14,6 +14,7 @@ from common.errors import StorageError, UrlError
 from common.storage import local
 from common.storage.objects import ObjectStore
 from common.storage.stores import ONE_SLASH, local_path, open_objects, path_in_file_url
+from common.storage.urls import without_secrets
 from gate import files
 
 _URL = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]*)://(.*)", re.DOTALL)
@@ -40,7 +41,8 @@ class StoragePath:
     url: str
 
     def __str__(self) -> str:
-        return self.url
+        """Return the URL as texts show it, without a password."""
+        return without_secrets(self.url)
 
     def __truediv__(self, name: str) -> "StoragePath":
         return StoragePath(f"{self.url}/{name}")
@@ -178,7 +180,7 @@ def _opened(path: StoragePath, action: str, *, needs_bucket: bool = False) -> It
     except FileNotFoundError as error:
         if needs_bucket or "bucket does not exist" in str(error):
             raise StorageError(f"{path} cannot be {action}: the bucket does not exist, create it first") from error
-        raise FileNotFoundError(errno.ENOENT, "the object does not exist", path.url) from error
+        raise FileNotFoundError(errno.ENOENT, "the object does not exist", str(path)) from error
     except StorageError:
         raise
     except Exception as error:

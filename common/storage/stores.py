@@ -26,6 +26,8 @@ _EXTRA = ("http:", "https:", "s3:", "s3a:", "gs:", "gcs:")
 _ARCHIVES = ("zip", "tar", "libarchive")
 _UNKNOWN = ": correct it, or install the package that adds it to fsspec, such as adlfs for abfss"
 _CACHE = "use_listings_cache"
+_SHARED = "hf"
+"""The protocol whose client serves any number of threads without being asynchronous."""
 
 
 def locate(url: str, options: Mapping[str, Any]) -> tuple[FileStore, str]:
@@ -115,8 +117,9 @@ def open_objects(url: str, options: Mapping[str, Any]) -> tuple[ObjectStore, str
     """
     system, path = _connect(url, options)
     # fsspec has a system for each thread: clients such as SFTP's hang if two threads list folders.
-    connect = None if system.async_impl else lambda: _connect(url, options)[0]
-    host = _host(url, system.storage_options.keys() - options.keys())
+    is_shared = system.async_impl or system.protocol == _SHARED
+    connect = None if is_shared else lambda: _connect(url, options)[0]
+    host = _host(url, type(system)._get_kwargs_from_urls(url).keys() - options.keys())
     return ObjectStore(system, host=host, connect=connect), path
 
 
@@ -141,7 +144,7 @@ def _connect(url: str, options: Mapping[str, Any]) -> tuple[Any, str]:
     except Exception as error:  # Each store raises its own: for its options, its credentials.
         cure = _UNKNOWN if "Protocol not known" in str(error) else ""
         raise UrlError(without_secrets(f"{url}: {error}") + cure) from error
-    if _CACHE not in options:
+    if _CACHE not in options and hasattr(system.dircache, _CACHE):
         # Other processes write there as well. As an option it would reach clients that refuse it, such as SFTP's.
         system.dircache.use_listings_cache = False
     return system, path

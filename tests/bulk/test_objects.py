@@ -243,7 +243,10 @@ def test_any_store_of_fsspec_works(bulk: Bulk) -> None:
 
 
 class Server(MemoryFileSystem):  # type: ignore[misc]
-    """A server that its URLs name, with a client as that of SFTP: for one thread, and with no other options."""
+    """A server that its URLs name, with a client as that of SFTP: for one thread, and with no other options.
+
+    Its cache of listings is a dictionary, as Hugging Face's.
+    """
 
     protocol = "server"
     callers: ClassVar[set[bool]] = set()
@@ -252,6 +255,7 @@ class Server(MemoryFileSystem):  # type: ignore[misc]
     def __init__(self, host: str) -> None:
         super().__init__()
         self.host, self._thread = host, threading.get_ident()
+        self.dircache: dict[str, Any] = {}
 
     @classmethod
     def _strip_protocol(cls, path: str) -> str:
@@ -287,15 +291,45 @@ def test_a_server_is_found_by_its_url_from_every_thread(bulk: Bulk) -> None:
     bucket.store.rm(bucket.url, recursive=True)
 
 
-def test_names_in_azure_have_their_account(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As the package adlfs reads them."""
-    system = MagicMock(storage_options={"account_name": "account"})
-    system.unstrip_protocol = "abfs://{}".format
-    monkeypatch.setattr(fsspec, "url_to_fs", lambda *_, **__: (system, "data/faces"))
-    url = "abfs://data@account.dfs.core.windows.net/faces"
+def test_repositories_of_hugging_face_are_read_concurrently(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Hub(MemoryFileSystem):  # type: ignore[misc]
+        protocol = "hf"
+        open = MagicMock()
+
+    monkeypatch.setattr(fsspec, "url_to_fs", lambda url, **_: (Hub(), url))
+    store, path = locate("hf://datasets/a/b/x.tar", {})
+    store.open(path, ahead=True)
+    assert (store.readers, Hub.open.call_args.kwargs["cache_type"]) == (32, "background")
+
+
+class Azure(MemoryFileSystem):  # type: ignore[misc]
+    """A store that reads its URLs as the package adlfs does."""
+
+    protocol = "azure"
+
+    def __init__(self, account_name: str) -> None:
+        super().__init__()
+        self.account_name = account_name
+
+    @classmethod
+    def _strip_protocol(cls, path: str) -> str:
+        place, _, inside = path.removeprefix("azure://").partition("/")
+        return f"{place.partition('@')[0]}/{inside}"
+
+    @staticmethod
+    def _get_kwargs_from_urls(url: str) -> dict[str, str]:
+        account, dot, _ = (urlsplit(url).hostname or "").partition(".")
+        return {"account_name": account} if dot else {}
+
+
+def test_names_in_azure_have_the_account_of_their_url(monkeypatch: pytest.MonkeyPatch) -> None:
+    fsspec.register_implementation("azure", Azure, clobber=True)
+    url = "azure://data@account.dfs.core.windows.net/faces"
     assert full_url(url, {}) == url
-    # An account that the options name is none of the URL.
-    assert full_url("abfs://data/faces", {"account_name": "account"}) == "abfs://data/faces"
+    # An account that options or variables of fsspec name is none of the URL.
+    assert full_url("azure://data/faces", {"account_name": "account"}) == "azure://data/faces"
+    monkeypatch.setitem(fsspec.config.conf, "azure", {"account_name": "account"})
+    assert full_url("azure://data/faces", {}) == "azure://data/faces"
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,9 @@ def test_the_kaggle_layout_and_its_relatives_are_read(tmp_path: Path, images: st
 
 def test_images_in_a_second_folder_are_named(tmp_path: Path) -> None:
     folder = write_dataset(tmp_path / "set", half(4), images="faces-spring-2020")
+    (folder / "faces").symlink_to("faces-spring-2020")
+    assert read_dataset(folder).problems == ()
+    (folder / "faces").unlink()
     (folder / "faces").mkdir()
     (folder / "faces-spring-2020/face-4.png").rename(folder / "faces/face-4.png")
     assert read_dataset(folder).problems == (

@@ -83,6 +83,11 @@ def test_a_name_with_wildcards_is_taken_literally(bucket: StoragePath) -> None:
     assert sizes_of(bucket) == {"run1/a": 1}
 
 
+def test_texts_show_no_password() -> None:
+    folder = StoragePath("ftp://user:secret@host/records")
+    assert (str(folder / "x"), (folder / "x").url) == ("ftp://host/records/x", "ftp://user:secret@host/records/x")
+
+
 @pytest.mark.parametrize(
     ("text", "found"),
     [

@@ -200,7 +200,8 @@ def find_images(folder: Path, problems: list[str]) -> dict[str, Path]:
 def describe_ignored(folder: Path, others: Iterable[str], *, read: str, pattern: str) -> Iterator[str]:
     """Yield a line about each of the `others` that holds images too; only those in `read` are read."""
     for other in others:
-        if any(path.suffix.lower() in IMAGE_ENDINGS for path in (folder / other).glob(pattern)):
+        holds_images = any(path.suffix.lower() in IMAGE_ENDINGS for path in (folder / other).glob(pattern))
+        if holds_images and not (folder / other).samefile(folder / read):
             yield f"the images in {folder / other} are ignored, because {folder / read} has some: move them there"
 
 
