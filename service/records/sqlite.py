@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event
-from sqlalchemy.exc import InvalidatePoolError, OperationalError
+from sqlalchemy.exc import DisconnectionError, OperationalError
 
 BUSY_SECONDS = 5
 
@@ -96,10 +96,11 @@ def make_engine(url: URL) -> Engine:
             record.info["files"] = found
         # SQLite accepts writes to deleted files and loses them.
         elif known != found:
-            with contextlib.suppress(sqlite3.Error):
-                # What is in a deleted FILE-wal is saved, and what is in one that stays does not change another FILE.
+            with contextlib.suppress(sqlite3.Error):  # Save what is in a deleted FILE-wal.
                 connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").close()
-            raise InvalidatePoolError(f"{path} or its -wal was deleted or replaced")
+            if known[0] != found[0] and known[1] == _identify(_log_of(path)):
+                _delete_log(path)
+            raise DisconnectionError(f"{path} or its -wal was deleted or replaced")
 
     return engine
 
@@ -163,6 +164,14 @@ def _refuse_other_file(path: Path) -> None:
 
 def _log_of(path: Path) -> Path:
     return Path(f"{os.path.realpath(path)}-wal")  # SQLite follows links.
+
+
+def _delete_log(path: Path) -> None:
+    """Delete what stays of a replaced file; shared with the new one, its log would change that, or lose its writes."""
+    log = _log_of(path)
+    with contextlib.suppress(OSError):
+        log.unlink()
+        log.with_name(f"{log.name.removesuffix('-wal')}-shm").unlink()
 
 
 def _identify_files(path: Path) -> tuple[tuple[int, int] | None, ...]:
