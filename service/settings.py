@@ -28,8 +28,8 @@ MAX_SOURCES = 100
 _HOST = re.compile(r"[\w.-]*")
 _HOST_HEADER = re.compile(r"\w[\w.-]*", re.ASCII)
 
-_QUOTE = re.compile("\"|^'|'$")
-"""In a name of a list: that of JSON, or of names that were quoted one by one."""
+_QUOTED = re.compile(r"""^\[["']|(["'])\s*,\s*\1|^(["']).*\2$""")
+"""A list in JSON, or one whose names are quoted; a name may have a quote of its own."""
 
 _RESERVED_SOURCES = {"none", "other"}
 
@@ -200,11 +200,9 @@ class Settings(BaseModel):
     def _sources_can_be_listed(self) -> Self:
         if len(self.listed_sources) > MAX_SOURCES:
             raise ValueError(f"LENSGATE_SOURCES lists {len(self.listed_sources)} sources: {MAX_SOURCES} are allowed")
+        if _QUOTED.search(self.sources.strip()):
+            raise ValueError("LENSGATE_SOURCES has quotes around names: write them alone, with commas between, no JSON")
         for source in self.listed_sources:
-            if _QUOTE.search(source):
-                raise ValueError(
-                    f"LENSGATE_SOURCES: {source[:128]!r} has a quote: write names alone, with commas between, no JSON"
-                )
             if source in _RESERVED_SOURCES or not is_identity(source):
                 raise ValueError(
                     f"LENSGATE_SOURCES: {source[:128]!r} cannot be listed: a source is {ID_RULE}, and other and none "

@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event
-from sqlalchemy.exc import InvalidatePoolError, OperationalError
+from sqlalchemy.exc import DisconnectionError, OperationalError
 
 BUSY_SECONDS = 5
+
+Files = tuple[tuple[int, int] | None, tuple[int, int] | None]
+"""Device and inode of FILE and of FILE-wal."""
 
 _ATTEMPT_MILLISECONDS = 10
 
@@ -70,6 +73,7 @@ def _code(error: Exception) -> int:
 def make_engine(url: URL) -> Engine:
     """Make an engine for `sqlite:///FILE`; create the folder if it is missing."""
     path = Path(str(url.database))
+    latest: Files = (None, None)
     engine = create_engine(
         url,
         pool_timeout=BUSY_SECONDS,
@@ -82,24 +86,29 @@ def make_engine(url: URL) -> Engine:
         path.parent.mkdir(parents=True, exist_ok=True)
         _make_private(path)
         _refuse_other_file(path)
+        _delete_log_of_other_file(path, latest)
 
     @event.listens_for(engine, "connect")
     def prepare(connection: Any, record: Any) -> None:
         for pragma in _PRAGMAS:
             connection.execute(f"PRAGMA {pragma}").close()
-        record.info["files"] = _identify_files(path)
+        nonlocal latest
+        files = _identify_files(path)
+        if _is_log_of_other_file(files, latest):
+            raise DisconnectionError(f"{path} was replaced while it was opened")
+        record.info["files"] = latest = files
 
     @event.listens_for(engine, "checkout")
     def check(connection: Any, record: Any, _: object) -> None:
+        nonlocal latest
         known, found = record.info["files"], _identify_files(path)
         if known == (found[0], None):  # A new file has its log from the first write on.
-            record.info["files"] = found
+            record.info["files"] = latest = found
         # SQLite accepts writes to deleted files and loses them.
         elif known != found:
-            with contextlib.suppress(sqlite3.Error):
-                # What is in a deleted FILE-wal is saved, and what is in one that stays does not change another FILE.
+            with contextlib.suppress(sqlite3.Error):  # Save what is in a deleted FILE-wal.
                 connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").close()
-            raise InvalidatePoolError(f"{path} or its -wal was deleted or replaced")
+            raise DisconnectionError(f"{path} or its -wal was deleted or replaced")
 
     return engine
 
@@ -165,7 +174,20 @@ def _log_of(path: Path) -> Path:
     return Path(f"{os.path.realpath(path)}-wal")  # SQLite follows links.
 
 
-def _identify_files(path: Path) -> tuple[tuple[int, int] | None, ...]:
+def _delete_log_of_other_file(path: Path, latest: Files) -> None:
+    """Delete what stays of a replaced file: its log would change the new one, and be shared by connections to both."""
+    if _is_log_of_other_file(_identify_files(path), latest):
+        log = _log_of(path)
+        with contextlib.suppress(OSError):
+            log.unlink()
+            log.with_name(f"{log.name.removesuffix('-wal')}-shm").unlink()
+
+
+def _is_log_of_other_file(found: Files, latest: Files) -> bool:
+    return found[0] != latest[0] and found[1] is not None and found[1] == latest[1]
+
+
+def _identify_files(path: Path) -> Files:
     return _identify(path), _identify(_log_of(path))
 
 

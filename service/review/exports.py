@@ -78,12 +78,12 @@ def _correction_parts(store: Store, ids: Ids, page: int) -> Iterator[list[tuple[
 
 
 def _shared_names(store: Store, page: int) -> frozenset[str]:
-    """Return the file names that different images have in several folders."""
+    """Return the names, as training uses them, that different images have in several folders."""
     first: dict[str, tuple[PurePosixPath, str | None]] = {}
     shared: set[str] = set()
     for rows in _pages(store, _corrections(), (verdicts.c.time, verdicts.c.record), size=page):
         for row in rows:
-            name, folder = _stem(row.id), PurePosixPath(row.id).parent
+            name, folder = _name(_stem(row.id)), PurePosixPath(row.id).parent
             known, sha256 = first.setdefault(name, (folder, row.sha256))
             if folder != known and (sha256 is None or sha256 != row.sha256):
                 shared.add(name)
@@ -161,8 +161,8 @@ def _named(row: Row[Any], ids: Ids, shared: Collection[str]) -> str:
     """Return the image's name. One that is shared stays with its folder: training names it, and corrects no other."""
     if ids is Ids.RECORD:
         return _name(row.record)
-    stem = _stem(row.id)
-    return _name(row.id if stem in shared else stem)
+    name = _name(_stem(row.id))
+    return _name(row.id) if name in shared else name
 
 
 def _reason(row: Row[Any]) -> str:

@@ -79,12 +79,24 @@ def test_a_broken_source_is_shown_whichever_worker_answers() -> None:
 
 @pytest.mark.parametrize(
     "sources",
-    ["a,none", "other", "a\nb", "x" * 129, ",".join(map(str, range(101))), '["a"]', '["a", "b"]', '"a","b"', "'a','b'"],
+    [
+        "a,none",
+        "other",
+        "a\nb",
+        "x" * 129,
+        ",".join(map(str, range(101))),
+        '["a"]',
+        '["a", "b"]',
+        '"a","b"',
+        "'a','b'",
+        '["a,b"]',
+    ],
 )
 def test_a_source_that_cannot_be_listed_is_named(sources: str) -> None:
     with pytest.raises(SettingsError, match="LENSGATE_SOURCES"):
         Settings.load({}, {"LENSGATE_SOURCES": sources})
 
 
-def test_a_source_with_an_apostrophe_can_be_listed() -> None:
-    assert Settings(sources="o'brien, b").listed_sources == ("o'brien", "b")
+def test_a_source_with_a_quote_of_its_own_can_be_listed() -> None:
+    sources = ("o'brien", "'t hooft", 'gan 5"', "[a]")
+    assert Settings(sources=",".join(sources)).listed_sources == sources

@@ -79,6 +79,38 @@ def test_a_log_that_stays_does_not_change_a_backup_in_place_of_its_file(tmp_path
     store.close()
 
 
+def test_what_another_process_writes_to_a_backup_in_place_of_the_file_stays(tmp_path: Path) -> None:
+    path, backup = tmp_path / "records.db", tmp_path / "backup.db"
+    first, second = _with_several_connections(path), _with_several_connections(path)
+    put(first, [entry("before")])
+    with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(backup)) as target:
+        source.backup(target)
+    put(second, [entry("after")])
+    path.rename(tmp_path / "moved.db")
+    backup.rename(path)
+    put(first, [entry("new")])
+    assert sorted(names(second)) == sorted(names(first)) == ["before", "new"]
+    with closing(sqlite3.connect(tmp_path / "moved.db")) as moved:
+        assert sorted(moved.execute("SELECT id FROM decisions")) == [("after",), ("before",)]
+    first.close()
+    second.close()
+
+
+def test_a_connection_that_none_preceded_reads_no_log_of_a_replaced_file(tmp_path: Path) -> None:
+    path, backup = tmp_path / "records.db", tmp_path / "backup.db"
+    store = _with_several_connections(path)
+    put(store, [entry("before")])
+    with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(backup)) as target:
+        source.backup(target)
+    put(store, [entry("after")])
+    with ExitStack() as stack:
+        for _ in range(3):
+            stack.enter_context(store.begin())  # Used, so that the next one is new.
+        backup.replace(path)
+        assert names(store) == ["before"]
+    store.close()
+
+
 def _with_several_connections(path: Path) -> Store:
     """Return a store with idle connections: SQLite saves and deletes the log when the last one is closed."""
     store = Store(f"sqlite:///{path}")

@@ -142,8 +142,8 @@ def test_corrections_name_images_as_a_callers_data_set_does(store: Store, tmp_pa
 
 def test_a_file_name_in_two_folders_corrects_no_image_of_the_other(store: Store, tmp_path: Path) -> None:
     folder = write_kaggle(tmp_path / "set", half(4))
-    for place in "ab":
-        judge(store, "no_glasses", id=f"{place}/2.png")
+    for place, name in (("a", "face-2.png"), ("b", "2.png")):
+        judge(store, "no_glasses", id=f"{place}/{name}")
         judge(store, "glasses", id=f"{place}/3.png", sha256="c" * 64)  # Copies of one image.
     (folder / "corrections.csv").write_text("".join(write_corrections(store, Ids.CALLER, page=3)))
     data = read_dataset(folder)
@@ -153,7 +153,7 @@ def test_a_file_name_in_two_folders_corrects_no_image_of_the_other(store: Store,
         "face-3": True,
         "face-4": True,
     }
-    assert [fault.split()[1] for fault in data.problems] == ["face-a/2", "face-b/2"]
+    assert [fault.split()[1] for fault in data.problems] == ["face-a/face-2", "face-b/2"]
 
 
 HOSTILE = ["=cmd|' /C calc'!A0", "+1", "-1", "@SUM(A1)", "a,b", 'a"b', "\u202e=1", "..", "/", "face-", "12.0", " 7 "]
