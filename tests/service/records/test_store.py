@@ -55,6 +55,11 @@ def test_a_file_that_was_deleted_is_made_anew(tmp_path: Path) -> None:
     store.close()
 
 
+def back_up(path: Path, backup: Path) -> None:
+    with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(backup)) as target:
+        source.backup(target)
+
+
 def test_a_log_that_was_deleted_loses_nothing(tmp_path: Path) -> None:
     path = tmp_path / "records.db"
     store = _with_several_connections(path)
@@ -71,8 +76,7 @@ def test_a_log_that_stays_does_not_change_a_backup_in_place_of_its_file(tmp_path
     path, backup = tmp_path / "records.db", tmp_path / "backup.db"
     store = _with_several_connections(path)
     put(store, [entry("before")])
-    with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(backup)) as target:
-        source.backup(target)
+    back_up(path, backup)
     put(store, [entry("after")])
     backup.replace(path)
     assert names(store) == ["before"]
@@ -83,8 +87,7 @@ def test_what_another_process_writes_to_a_backup_in_place_of_the_file_stays(tmp_
     path, backup = tmp_path / "records.db", tmp_path / "backup.db"
     first, second = _with_several_connections(path), _with_several_connections(path)
     put(first, [entry("before")])
-    with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(backup)) as target:
-        source.backup(target)
+    back_up(path, backup)
     put(second, [entry("after")])
     path.rename(tmp_path / "moved.db")
     backup.rename(path)
@@ -100,8 +103,7 @@ def test_a_connection_that_none_preceded_reads_no_log_of_a_replaced_file(tmp_pat
     path, backup = tmp_path / "records.db", tmp_path / "backup.db"
     store = _with_several_connections(path)
     put(store, [entry("before")])
-    with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(backup)) as target:
-        source.backup(target)
+    back_up(path, backup)
     put(store, [entry("after")])
     with ExitStack() as stack:
         for _ in range(3):
