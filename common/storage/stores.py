@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Mapping, Set
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -119,15 +119,20 @@ def open_objects(url: str, options: Mapping[str, Any]) -> tuple[ObjectStore, str
     # fsspec has a system for each thread: clients such as SFTP's hang if two threads list folders.
     is_shared = system.async_impl or system.protocol == _SHARED
     connect = None if is_shared else lambda: _connect(url, options)[0]
-    host = _host(url, type(system)._get_kwargs_from_urls(url).keys() - options.keys())
+    taken = {name: value for name, value in system.storage_options.items() if name not in options}
+    host = _host(url, taken)
     return ObjectStore(system, host=host, connect=connect), path
 
 
-def _host(url: str, taken: Set[str]) -> str:
-    """Return the host in a URL, with user and port, if paths lack it; fsspec has `taken` these options from it."""
+def _host(url: str, taken: Mapping[str, Any]) -> str:
+    """Return the host in a URL, with user and port, if paths lack it.
+
+    fsspec has `taken` these options from the URL, or from its own configuration, which every run reads again.
+    """
     host = url.partition("://")[2].partition("/")[0]
     if "account_name" in taken:
-        return host.rpartition("@")[2]
+        account = host.rpartition("@")[2]
+        return account if account.startswith(f"{taken['account_name']}.") else ""
     return host if "host" in taken else ""
 
 
