@@ -16,7 +16,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input install --qui
 FACES ?= ../shared/faces
 # Quoted where it is used, so that a name may have blanks; a shell expands no ~ in quotes.
 DATA = $(FACES:~/%=$(HOME)/%)
-VERSION ?= 5
+VERSION ?= 6
 # The locks keep extras: without them older releases of pip treat a requirement with an extra as unpinned.
 COMPILE := uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-strip-extras \
 	--python-version 3.11 --custom-compile-command "make locks" pyproject.toml

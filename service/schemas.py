@@ -32,13 +32,13 @@ class DecisionAnswer(BaseModel):
             "examples": [
                 {
                     "id": "frames-1",
-                    "glasses_probability": 0.99999857,
+                    "glasses_probability": 0.99999976,
                     "label": "glasses",
                     "decision": "accept",
                     "reason": "confident",
-                    "novelty": -4.2591004,
-                    "band": {"low": 0.0499, "high": 0.99999467},
-                    "model": {"name": "glasses", "version": "5"},
+                    "novelty": -5.569148,
+                    "band": {"low": 0.0299, "high": 0.999581},
+                    "model": {"name": "glasses", "version": "6"},
                 }
             ]
         }

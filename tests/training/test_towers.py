@@ -10,7 +10,7 @@ from tests.support.models import card_text, model_of
 from training.data.eye_exchange import exchange_eyes
 from training.data.records import Records, join
 from training.drawing import Eyewear, draw_face
-from training.drawing.on_portrait import LABELS, Addition, add_to_portraits, locate_eyes
+from training.drawing.on_portrait import LABELS, MIN_CHANGE, Addition, add_to_portraits, locate_eyes
 from training.errors import DataError
 from training.export import to_onnx
 from training.model.additions import with_additions
@@ -94,6 +94,16 @@ def test_additions_repeat_with_their_seed_and_stay_near_the_eyes(portraits: Pixe
     assert changed.any(axis=(1, 2)).all()
     assert not changed[:, :25].any()
     assert not changed[:, 95:].any()
+
+
+def test_a_ghost_that_cannot_be_seen_is_left_out(portraits: Pixels) -> None:
+    many = np.concatenate([portraits] * 8)
+    drawn, index = add_to_portraits(many, Addition.GHOST, seed=4)
+    change = np.abs(drawn.astype(float) - many[index]).mean(axis=-1).reshape(len(drawn), -1)
+    assert 0.7 * len(many) < len(drawn) < len(many)
+    assert np.sort(change, axis=1)[:, -11:].mean(axis=1).min() >= MIN_CHANGE
+    # A face with creases keeps its label, so it does not matter whether they can be seen.
+    assert len(add_to_portraits(many, Addition.CREASES, seed=4)[1]) == len(many)
 
 
 def test_image_without_a_face_gets_no_addition(portraits: Pixels) -> None:

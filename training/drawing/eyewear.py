@@ -181,12 +181,36 @@ def draw_front(canvas: Canvas, glasses: GlassesShape, *, person: Person, rng: np
     lenses = [glasses.lens_at(side) for side in (-1.0, 1.0)]
     rims = [glasses.lens_at(side, grown=glasses.rim) for side in (-1.0, 1.0)]
     _draw_shadow(canvas, glasses, person, lenses=lenses, rims=rims)
+    draw_lenses(canvas, glasses, lenses, rng=rng)
+    canvas.lay(rims, glasses.colour, holes=lenses, opacity=glasses.opacity, blur=0.002)
+    draw_bridge(canvas, glasses)
+    _draw_rim_light(canvas, glasses, light=float(person.light[0]))
+
+
+def draw_lenses(canvas: Canvas, glasses: GlassesShape, lenses: Sequence[Points], *, rng: np.random.Generator) -> None:
+    """Draw the tint of these lenses and what they reflect, without rims."""
     within = canvas.mask(lenses)
     canvas.lay(lenses, glasses.lens, opacity=glasses.tint)
     _draw_glare(canvas, glasses, within=within, rng=rng)
-    canvas.lay(rims, glasses.colour, holes=lenses, opacity=glasses.opacity, blur=0.002)
-    _draw_bridge(canvas, glasses)
-    _draw_rim_light(canvas, glasses, light=float(person.light[0]))
+
+
+def draw_bridge(canvas: Canvas, glasses: GlassesShape) -> None:
+    """Draw the bridge, and the pads of a wire frame."""
+    inner = glasses.inner_edge
+    high = glasses.centre[1] - 0.06
+    arch = smooth(points((-inner, high), (-inner * 0.4, high - 0.05), (inner * 0.4, high - 0.05), (inner, high)))
+    width = max(glasses.rim * 0.95, 0.014)
+    canvas.stroke(arch, glasses.colour, width=width, opacity=glasses.opacity, blur=0.002)
+    if glasses.rim < 0.036:  # Only wire frames stand on pads.
+        for side in (-1.0, 1.0):
+            pad = smooth(
+                points(
+                    (side * inner, high + 0.06),
+                    (side * inner * 0.72, high + 0.12),
+                    (side * inner * 0.8, high + 0.2),
+                )
+            )
+            canvas.stroke(pad, mix(glasses.colour, WHITE, 0.3), width=0.016, opacity=glasses.opacity * 0.6)
 
 
 def _draw_shadow(
@@ -210,24 +234,6 @@ def _draw_glare(canvas: Canvas, glasses: GlassesShape, *, within: Image.Image, r
         left = side + start
         streak = points((left, 0.5), (left + wide, 0.5), (left + wide + slant, -0.5), (left + slant, -0.5))
         canvas.fill(streak, WHITE, opacity=glasses.glare, blur=0.02, within=within)
-
-
-def _draw_bridge(canvas: Canvas, glasses: GlassesShape) -> None:
-    inner = glasses.inner_edge
-    high = glasses.centre[1] - 0.06
-    arch = smooth(points((-inner, high), (-inner * 0.4, high - 0.05), (inner * 0.4, high - 0.05), (inner, high)))
-    width = max(glasses.rim * 0.95, 0.014)
-    canvas.stroke(arch, glasses.colour, width=width, opacity=glasses.opacity, blur=0.002)
-    if glasses.rim < 0.036:  # Only wire frames stand on pads.
-        for side in (-1.0, 1.0):
-            pad = smooth(
-                points(
-                    (side * inner, high + 0.06),
-                    (side * inner * 0.72, high + 0.12),
-                    (side * inner * 0.8, high + 0.2),
-                )
-            )
-            canvas.stroke(pad, mix(glasses.colour, WHITE, 0.3), width=0.016, opacity=glasses.opacity * 0.6)
 
 
 def _draw_rim_light(canvas: Canvas, glasses: GlassesShape, *, light: float) -> None:

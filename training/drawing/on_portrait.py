@@ -20,13 +20,22 @@ from skimage.feature import match_template
 from gate.pixels import Pixels
 from training.drawing.canvas import Canvas
 from training.drawing.colour import SHADOW, Colour, as_colour, mix, scaled
-from training.drawing.eyewear import GlassesShape, draw_front, draw_temples, make_thin_glasses
+from training.drawing.eyewear import (
+    GlassesShape,
+    draw_bridge,
+    draw_front,
+    draw_lenses,
+    draw_temples,
+    make_thin_glasses,
+)
 from training.drawing.geometry import Points, Pose, points, smooth
 from training.drawing.person import EYE_DISTANCE, EYE_HEIGHT, Person, draw_person
 
 ZOOMS = (0.85, 1.0, 1.15)
 REACH = 0.12  # Largest distance of the eyes from their usual place, in shares of the edge.
 MIN_MATCH = 0.45  # Correlation with the mean eye region; a face of another framing lies below.
+MOST_CHANGED = 0.0007  # The share of the pixels by which the visibility of an addition is judged.
+MIN_CHANGE = 24  # Their least mean change in grey levels; of thin frames, nearly all lie above.
 TEMPLATE_BOX = (0.38, 0.56, 0.24, 0.76)  # Rows and columns of the eye region.
 
 
@@ -43,7 +52,7 @@ LABELS: Mapping[Addition, float] = {Addition.THIN_FRAMES: 1.0, Addition.GHOST: 0
 
 
 def add_to_portraits(portraits: Pixels, kind: Addition, *, seed: int) -> tuple[Pixels, NDArray[np.intp]]:
-    """Draw one addition on each portrait whose eyes are found.
+    """Draw one addition on each portrait whose eyes are found; one that cannot be seen is left out.
 
     Args:
         portraits: faces without glasses, uint8 `[N, S, S, 3]`.
@@ -67,7 +76,17 @@ def add_to_portraits(portraits: Pixels, kind: Addition, *, seed: int) -> tuple[P
         )
         for index in chosen
     ]
-    return np.stack(drawn), chosen
+    pictures = np.stack(drawn)
+    # What cannot be seen must not change the label.
+    seen = (_change(pictures, portraits[chosen]) >= MIN_CHANGE) | (LABELS[kind] == 0)
+    return pictures[seen], chosen[seen]
+
+
+def _change(pictures: Pixels, portraits: Pixels) -> NDArray[np.float64]:
+    """Return how far the most changed pixels of each picture are from its portrait, in grey levels, `[N]`."""
+    grey = np.abs(pictures.astype(np.int16) - portraits).mean(axis=-1).reshape(len(pictures), -1)
+    count = max(1, round(MOST_CHANGED * grey.shape[1]))
+    return np.asarray(np.partition(grey, -count, axis=1)[:, -count:].mean(axis=1))
 
 
 def locate_eyes(portraits: Pixels) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
@@ -150,16 +169,19 @@ def _draw_frames(canvas: Canvas, person: Person, rng: np.random.Generator) -> No
 
 
 def _draw_ghost(canvas: Canvas, person: Person, rng: np.random.Generator) -> None:
-    """Draw the temples without a front, or an arc of one rim or of both."""
+    """Draw one to three of a pair's temples, bridge, one lens without its rim, and an arc of each rim."""
     glasses = make_thin_glasses(rng, person=person)
-    part = int(rng.integers(3))
-    if part == 0:
-        draw_temples(canvas, glasses, person=person)
-    elif part == 1:
-        _draw_arc(canvas, glasses, rng, side=float(rng.choice([-1.0, 1.0])))
-    else:
-        for side in (-1.0, 1.0):
-            _draw_arc(canvas, glasses, rng, side=side)
+    # A lens without a rim shows only by its reflection.
+    lens = replace(glasses, glare=float(rng.uniform(0.3, 0.7)))
+    parts: Sequence[Callable[[], None]] = (
+        lambda: draw_temples(canvas, glasses, person=person),
+        lambda: draw_bridge(canvas, glasses),
+        lambda: draw_lenses(canvas, lens, [lens.lens_at(float(rng.choice([-1.0, 1.0])))], rng=rng),
+        lambda: _draw_arc(canvas, glasses, rng, side=-1.0),
+        lambda: _draw_arc(canvas, glasses, rng, side=1.0),
+    )
+    for part in rng.permutation(len(parts))[: int(rng.integers(1, 4))]:
+        parts[int(part)]()
 
 
 def _draw_arc(canvas: Canvas, glasses: GlassesShape, rng: np.random.Generator, *, side: float) -> None:

@@ -38,8 +38,8 @@ from training.model.train import NETWORK_FILE, FittedModel, load_fitted, predict
 
 CALIBRATION_FILE = "calibration.json"
 CERTIFICATE_FILE = "certificate.json"
-NARROWEST = Band(0.05, 0.95)
-"""A certified band contains this one: no image is accepted with a label that has one chance in twenty to be wrong."""
+NARROWEST = Band(0.03, 0.97)
+"""A certified band contains this one: no image is accepted with a label that is wrong with a probability of 3 % or more."""
 
 
 class CalibrationRecord(Finding):

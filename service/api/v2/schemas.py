@@ -111,11 +111,11 @@ _REQUEST_EXAMPLE: dict[str, Any] = {
 }
 _RESPONSE_EXAMPLE: dict[str, Any] = {
     "model_name": "glasses",
-    "model_version": "5",
+    "model_version": "6",
     "id": "batch-7",
     "outputs": [
-        {"name": "glasses_probability", "datatype": "FP32", "shape": [1], "data": [0.99999857]},
-        {"name": "novelty", "datatype": "FP32", "shape": [1], "data": [-4.2591004]},
+        {"name": "glasses_probability", "datatype": "FP32", "shape": [1], "data": [0.99999976]},
+        {"name": "novelty", "datatype": "FP32", "shape": [1], "data": [-5.569148]},
         {"name": "decision", "datatype": "BYTES", "shape": [1], "data": ["accept"]},
         {"name": "reason", "datatype": "BYTES", "shape": [1], "data": ["confident"]},
     ],
