@@ -95,13 +95,27 @@ def test_an_image_of_another_size_is_a_scoring_error(scorer: Scorer) -> None:
         scorer.score(flat(0, 16)[None])
 
 
+def _set_white(graph: onnx.ModelProto, white: float) -> None:
+    """Set the mean that the graph scores 1."""
+    (constant,) = (value for value in graph.graph.initializer if value.name == "white")
+    constant.CopyFrom(onnx.numpy_helper.from_array(np.asarray(white, np.float32), "white"))
+
+
 @pytest.mark.parametrize(("white", "fault"), [(0.0, "finite"), (100.0, r"outside \[0, 1\]")])
 def test_invalid_probabilities_raise_a_scoring_error(white: float, fault: str) -> None:
     graph = brightness_graph(32)
-    (constant,) = (value for value in graph.graph.initializer if value.name == "white")
-    constant.CopyFrom(onnx.numpy_helper.from_array(np.asarray(np.float32(white)), "white"))
+    _set_white(graph, white)
     with pytest.raises(ScoringError, match=fault):
         Scorer(model_of(graph, card_text())).score(flat(200, 32)[None])
+
+
+@pytest.mark.parametrize("inverted", [False, True])
+def test_a_probability_that_is_rounded_past_its_end_is_the_end(inverted: bool) -> None:
+    """ONNX Runtime's Sigmoid returns -6e-8 or 1.0000001 for some logits."""
+    graph = brightness_graph(32, inverted=inverted)
+    _set_white(graph, np.nextafter(np.float32(255), np.float32(0)))
+    scores = Scorer(model_of(graph, card_text())).score(flat(255, 32)[None])
+    assert scores.probability == (0.0 if inverted else 1.0)
 
 
 def test_cuda_that_is_not_there_is_an_error_and_no_fallback() -> None:
