@@ -72,15 +72,17 @@ class ModelStore:
         Raises:
             ModelError: the folder of the versions cannot be read.
         """
+        # A link to a version in the place of a file is none.
+        names = (name for name in self._entries() if not name.startswith(".") and name not in _FILES)
+        return sorted((name for name in names if _holds_graph(self.folder / name)), key=_natural)
+
+    def _entries(self) -> list[str]:
         try:
-            entries = list(self.folder.iterdir())
+            return [path.name for path in self.folder.iterdir()]
         except (FileNotFoundError, NotADirectoryError):
             return []
         except OSError as error:
             raise ModelError(f"{self.folder} cannot be read: {_reason(error)}") from error
-        # A link to a version in the place of a file is none.
-        names = (path.name for path in entries if not path.name.startswith(".") and path.name not in _FILES)
-        return sorted((name for name in names if _holds_graph(self.folder / name)), key=_natural)
 
     def current(self) -> str:
         """Return the version that `CURRENT` names.
@@ -142,8 +144,8 @@ class ModelStore:
             before = self._named()
             if before not in (None, version, *past[-1:]):
                 # Before CURRENT: a crash in between leaves an extra line, which is ignored, and loses none.
-                self._write_history([*past, str(before)])
-            self._write_current(version)
+                self._write(HISTORY_FILE, [*past, str(before)])
+            self._write(CURRENT_FILE, [version])
 
     def promotion(self, version: str) -> str:
         """Return the command that promotes a version in this folder."""
@@ -158,8 +160,7 @@ class ModelStore:
             ModelError: the name is taken or not valid, or no version can be written here.
         """
         self._check_place()
-        numbers = [int(name) for name in self.versions() if name.isdecimal()]
-        version = str(max(numbers, default=0) + 1) if version is None else version
+        version = self._next_number() if version is None else version
         if not re.fullmatch(VERSION_PATTERN, version):
             raise ModelError(
                 f"{version!r} is not a valid version name: use at most 64 letters, digits, '.', '_' and '-'"
@@ -169,6 +170,11 @@ class ModelStore:
         if (self.folder / version).exists():
             raise ModelError(f"{self.folder / version} exists, and versions are never overwritten: choose another name")
         return version
+
+    def _next_number(self) -> str:
+        """Return the number after the highest one; one that is deleted and in `HISTORY` counts, lest it be restored."""
+        used = {*self._entries(), *self.history(), self._named() or ""}
+        return str(max((int(name) for name in used if name.isdecimal()), default=0) + 1)
 
     def _check_place(self) -> None:
         """Refuse a place that is not a folder or read-only: minutes of work may precede the writing."""
@@ -235,11 +241,11 @@ class ModelStore:
     def _go_back(self, version: str, past: list[str], history: list[str]) -> None:
         """Write the files. A crash before the last write leaves an extra line, which is ignored, and loses none."""
         if history != [*past, version]:
-            self._write_history([*past, version])
-        self._write_current(version)
+            self._write(HISTORY_FILE, [*past, version])
+        self._write(CURRENT_FILE, [version])
         # A full disk does not undo what is done by now.
         with suppress(OSError):
-            self._write_history(past)
+            self._write(HISTORY_FILE, past)
 
     def history(self) -> list[str]:
         """Return the versions that were current before, oldest first.
@@ -293,12 +299,6 @@ class ModelStore:
         except ModelError:
             return False
         return True
-
-    def _write_current(self, version: str) -> None:
-        self._write(CURRENT_FILE, [version])
-
-    def _write_history(self, versions: list[str]) -> None:
-        self._write(HISTORY_FILE, versions)
 
     def _write(self, name: str, versions: list[str]) -> None:
         path = self.folder / name

@@ -425,6 +425,21 @@ def test_a_version_is_added_under_a_free_and_valid_name_only(version: str, tmp_p
     assert (store.versions(), store.current()) == (["new", "2"], "2")
 
 
+def test_the_number_of_a_version_that_was_in_service_is_not_given_again(many: ModelStore) -> None:
+    many.promote("2")
+    for version in "34":
+        shutil.rmtree(many.folder / version)
+    assert many.free_version() == "5"
+    (many.folder / "HISTORY").unlink()
+    (many.folder / "CURRENT").write_text("7")
+    assert many.free_version() == "8"
+
+
+def test_the_number_of_a_version_without_its_graph_is_not_given_again(many: ModelStore) -> None:
+    (many.folder / "6").mkdir()
+    assert many.free_version() == "7"
+
+
 def test_a_file_system_that_renames_no_folders_is_named_and_left_as_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
