@@ -168,8 +168,9 @@ class Scorer:
         fixed = [(name, kind, shape[1:]) for name, kind, shape in inputs]
         if fixed != [("image", "tensor(uint8)", [self.size, self.size, 3])] or isinstance(inputs[0][2][0], int):
             raise ModelError(f"the graph's inputs {inputs} are not the [N, {self.size}, {self.size}, 3] its card names")
-        if set(self._outputs) != set(card.outputs) or "glasses_probability" not in self._outputs:
-            raise ModelError(f"the graph's outputs {self._outputs} are not the {list(card.outputs)} its card names")
+        outputs = {value.name: value.type for value in self._session.get_outputs()}
+        if outputs != dict.fromkeys(card.outputs, "tensor(float)") or "glasses_probability" not in outputs:
+            raise ModelError(f"the graph's outputs {outputs} are not the float32 {list(card.outputs)} its card names")
         if card.novelty_threshold and "novelty" not in self._outputs:
             raise ModelError("the card has a novelty threshold, but the graph has no output novelty to hold against it")
         inside = self._session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)

@@ -155,6 +155,16 @@ def test_a_card_that_names_other_outputs_is_refused() -> None:
         Scorer(brightness_model(outputs=("glasses_probability", "novelty")))
 
 
+def test_outputs_that_are_not_float32_are_refused() -> None:
+    """In float16, which converters write, all probabilities above 0.9998 are 1 and beyond any band."""
+    graph = brightness_graph(32)
+    graph.graph.node[-1].output[0] = "logit"
+    graph.graph.node.append(onnx.helper.make_node("Cast", ["logit"], ["glasses_logit"], to=onnx.TensorProto.FLOAT16))
+    graph.graph.output[1].type.tensor_type.elem_type = onnx.TensorProto.FLOAT16
+    with pytest.raises(ModelError, match=r"'glasses_logit': 'tensor\(float16\)'.* are not the float32"):
+        Scorer(model_of(graph, card_text()))
+
+
 def test_a_card_that_was_changed_beside_the_graph_is_refused() -> None:
     model = brightness_model()
     changed = model.card.model_copy(update={"tools": {"keras": "0"}})
