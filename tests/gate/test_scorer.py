@@ -90,6 +90,14 @@ def test_the_provider_is_named(scorer: Scorer) -> None:
     assert scorer.provider == "CPUExecutionProvider"
 
 
+def test_the_runtime_writes_no_lines_of_its_own(capfd: pytest.CaptureFixture[str]) -> None:
+    """They are not JSON. It warns of unused weights, and on CUDA of operations that run on the CPU."""
+    graph = brightness_graph(32)
+    graph.graph.initializer.append(onnx.numpy_helper.from_array(np.zeros(1, np.float32), "unused"))
+    Scorer(model_of(graph, card_text()), device="cpu")
+    assert capfd.readouterr().err == ""
+
+
 def test_an_image_of_another_size_is_a_scoring_error(scorer: Scorer) -> None:
     with pytest.raises(ScoringError, match="batch of 1"):
         scorer.score(flat(0, 16)[None])
