@@ -33,6 +33,9 @@ _FILES = (CURRENT_FILE, HISTORY_FILE)
 _WITHOUT_FOLDER_RENAME = (errno.ENOSYS, errno.ENOTSUP, errno.EINVAL)
 """The errors of renaming a folder where folders are prefixes of names, as in mounted buckets."""
 
+_URL = r"[a-zA-Z][a-zA-Z0-9+.-]+:/"
+"""The beginning of a URL, which loses a slash as a path."""
+
 _POINTER = b"version https://git-lfs.github.com/spec/"
 _MAX_CARD_BYTES = 64 * 2**20
 _MAX_NAME_BYTES = 4096
@@ -269,6 +272,8 @@ class ModelStore:
         """Say how to come to a current version, as part of an error."""
         if versions := self.versions():
             return self._suggest(versions)
+        if re.match(_URL, str(self.folder)):
+            return "URLs are not read: copy the folder of models to this machine, and name the copy"
         for folder in (self.folder.resolve().parent, self.folder.resolve().parent.parent):
             if folder.name == self.name and ModelStore(folder.parent, self.name).versions():
                 return f"the folder of models is {folder.parent}"

@@ -307,6 +307,12 @@ def test_the_error_of_a_folder_without_models_gives_the_remedy(tmp_path: Path) -
         ModelStore(tmp_path / "nowhere").load()
 
 
+@pytest.mark.parametrize("url", ["s3://bucket/models", "file:///models"])
+def test_the_error_of_a_url_says_that_a_folder_is_needed(url: str) -> None:
+    with pytest.raises(ModelError, match="URLs are not read: copy the folder of models to this machine"):
+        ModelStore(Path(url)).load()
+
+
 @pytest.mark.parametrize("inside", ["glasses", "glasses/2"])
 def test_a_folder_inside_the_folder_of_models_is_told_the_right_one(
     store: ModelStore, inside: str, monkeypatch: pytest.MonkeyPatch
