@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 
 from gate.card import VERSION_PATTERN, Card
@@ -32,9 +33,6 @@ MAX_GRAPH_BYTES = 2**31
 _FILES = (CURRENT_FILE, HISTORY_FILE)
 _WITHOUT_FOLDER_RENAME = (errno.ENOSYS, errno.ENOTSUP, errno.EINVAL)
 """The errors of renaming a folder where folders are prefixes of names, as in mounted buckets."""
-
-_URL = r"[a-zA-Z][a-zA-Z0-9+.-]+:/"
-"""The beginning of a URL, which loses a slash as a path."""
 
 _POINTER = b"version https://git-lfs.github.com/spec/"
 _MAX_CARD_BYTES = 64 * 2**20
@@ -75,17 +73,15 @@ class ModelStore:
         Raises:
             ModelError: the folder of the versions cannot be read.
         """
-        # A link to a version in the place of a file is none.
-        names = (name for name in self._entries() if not name.startswith(".") and name not in _FILES)
-        return sorted((name for name in names if _holds_graph(self.folder / name)), key=_natural)
-
-    def _entries(self) -> list[str]:
         try:
-            return [path.name for path in self.folder.iterdir()]
+            entries = list(self.folder.iterdir())
         except (FileNotFoundError, NotADirectoryError):
             return []
         except OSError as error:
             raise ModelError(f"{self.folder} cannot be read: {_reason(error)}") from error
+        # A link to a version in the place of a file is none.
+        names = (path.name for path in entries if not path.name.startswith(".") and path.name not in _FILES)
+        return sorted((name for name in names if _holds_graph(self.folder / name)), key=_natural)
 
     def current(self) -> str:
         """Return the version that `CURRENT` names.
@@ -175,9 +171,10 @@ class ModelStore:
         return version
 
     def _next_number(self) -> str:
-        """Return the number after the highest one; one that is deleted and in `HISTORY` counts, lest it be restored."""
-        used = {*self._entries(), *self.history(), self._named() or ""}
-        return str(max((int(name) for name in used if name.isdecimal()), default=0) + 1)
+        """Return the number after those of all versions, also of deleted ones to which a rollback may go."""
+        used = {*self.versions(), *self.history(), self._named() or ""}
+        following = max((int(name) for name in used if name.isdecimal()), default=0) + 1
+        return next(name for name in map(str, count(following)) if not (self.folder / name).exists())
 
     def _check_place(self) -> None:
         """Refuse a place that is not a folder or read-only: minutes of work may precede the writing."""
@@ -272,7 +269,7 @@ class ModelStore:
         """Say how to come to a current version, as part of an error."""
         if versions := self.versions():
             return self._suggest(versions)
-        if re.match(_URL, str(self.folder)):
+        if re.match(r"[a-zA-Z][a-zA-Z0-9+.-]+:/", str(self.folder)):  # A URL, which loses a slash as a path.
             return "URLs are not read: copy the folder of models to this machine, and name the copy"
         for folder in (self.folder.resolve().parent, self.folder.resolve().parent.parent):
             if folder.name == self.name and ModelStore(folder.parent, self.name).versions():

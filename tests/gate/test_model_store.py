@@ -442,8 +442,8 @@ def test_the_number_of_a_version_that_was_in_service_is_not_given_again(many: Mo
 
 
 def test_the_number_of_a_version_without_its_graph_is_not_given_again(many: ModelStore) -> None:
-    (many.folder / "6").mkdir()
-    assert many.free_version() == "7"
+    (many.folder / "5").mkdir()
+    assert many.free_version() == "6"
 
 
 def test_a_file_system_that_renames_no_folders_is_named_and_left_as_it_was(
