@@ -111,7 +111,7 @@ class ModelStore:
         version = self.current() if version is None else version
         if version not in self.versions():
             if re.fullmatch(VERSION_PATTERN, version) and (self.folder / version).is_dir():
-                raise ModelError(f"model {self.name!r} version {version!r} is incomplete: it has no {GRAPH_FILE}")
+                raise ModelError(f"version {version!r} is incomplete: it has no {GRAPH_FILE}: copy it again")
             remedy = f"it holds {', '.join(self.versions())}" if self.versions() else self._remedy()
             raise ModelError(
                 f"there is no model {self.name!r} version {version!r} under {self.folder.resolve()}: {remedy}"
@@ -128,7 +128,7 @@ class ModelStore:
                 f"the card in {folder} is of model {card.name!r} version {card.version!r}: restore its own"
             )
         if hashlib.sha256(graph).hexdigest() != card.sha256:
-            raise ModelError(f"{folder / GRAPH_FILE} is not the file that its card describes: the hashes differ")
+            raise ModelError(f"{folder / GRAPH_FILE} is not the file of its card, the hashes differ: copy both again")
         return Model(card, graph)
 
     def promote(self, version: str, *, verify: Verify = lambda _: None) -> None:
