@@ -53,7 +53,7 @@ def model_files(root: Path) -> dict[str, str]:
     current = root / MODELS / "CURRENT"
     if not current.is_file():
         return {}
-    version = current.read_text(encoding="ascii").strip()
+    version = current.read_text(encoding="utf-8-sig").strip()
     names = ("CURRENT", f"{version}/card.json", f"{version}/model.onnx")
     return {str(root / MODELS / name): f"gate/{MODELS}/{name}" for name in names}
 

@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 
 from gate.card import VERSION_PATTERN, Card
@@ -110,7 +111,7 @@ class ModelStore:
         version = self.current() if version is None else version
         if version not in self.versions():
             if re.fullmatch(VERSION_PATTERN, version) and (self.folder / version).is_dir():
-                raise ModelError(f"model {self.name!r} version {version!r} is incomplete: it has no {GRAPH_FILE}")
+                raise ModelError(f"version {version!r} is incomplete: it has no {GRAPH_FILE}: copy it again")
             remedy = f"it holds {', '.join(self.versions())}" if self.versions() else self._remedy()
             raise ModelError(
                 f"there is no model {self.name!r} version {version!r} under {self.folder.resolve()}: {remedy}"
@@ -127,7 +128,7 @@ class ModelStore:
                 f"the card in {folder} is of model {card.name!r} version {card.version!r}: restore its own"
             )
         if hashlib.sha256(graph).hexdigest() != card.sha256:
-            raise ModelError(f"{folder / GRAPH_FILE} is not the file that its card describes: the hashes differ")
+            raise ModelError(f"{folder / GRAPH_FILE} is not the file of its card, the hashes differ: copy both again")
         return Model(card, graph)
 
     def promote(self, version: str, *, verify: Verify = lambda _: None) -> None:
@@ -142,8 +143,8 @@ class ModelStore:
             before = self._named()
             if before not in (None, version, *past[-1:]):
                 # Before CURRENT: a crash in between leaves an extra line, which is ignored, and loses none.
-                self._write_history([*past, str(before)])
-            self._write_current(version)
+                self._write(HISTORY_FILE, [*past, str(before)])
+            self._write(CURRENT_FILE, [version])
 
     def promotion(self, version: str) -> str:
         """Return the command that promotes a version in this folder."""
@@ -158,8 +159,7 @@ class ModelStore:
             ModelError: the name is taken or not valid, or no version can be written here.
         """
         self._check_place()
-        numbers = [int(name) for name in self.versions() if name.isdecimal()]
-        version = str(max(numbers, default=0) + 1) if version is None else version
+        version = self._next_number() if version is None else version
         if not re.fullmatch(VERSION_PATTERN, version):
             raise ModelError(
                 f"{version!r} is not a valid version name: use at most 64 letters, digits, '.', '_' and '-'"
@@ -169,6 +169,12 @@ class ModelStore:
         if (self.folder / version).exists():
             raise ModelError(f"{self.folder / version} exists, and versions are never overwritten: choose another name")
         return version
+
+    def _next_number(self) -> str:
+        """Return the number after those of all versions, also of deleted ones to which a rollback may go."""
+        used = {*self.versions(), *self.history(), self._named() or ""}
+        following = max((int(name) for name in used if name.isdecimal()), default=0) + 1
+        return next(name for name in map(str, count(following)) if not (self.folder / name).exists())
 
     def _check_place(self) -> None:
         """Refuse a place that is not a folder or read-only: minutes of work may precede the writing."""
@@ -235,11 +241,11 @@ class ModelStore:
     def _go_back(self, version: str, past: list[str], history: list[str]) -> None:
         """Write the files. A crash before the last write leaves an extra line, which is ignored, and loses none."""
         if history != [*past, version]:
-            self._write_history([*past, version])
-        self._write_current(version)
+            self._write(HISTORY_FILE, [*past, version])
+        self._write(CURRENT_FILE, [version])
         # A full disk does not undo what is done by now.
         with suppress(OSError):
-            self._write_history(past)
+            self._write(HISTORY_FILE, past)
 
     def history(self) -> list[str]:
         """Return the versions that were current before, oldest first.
@@ -263,6 +269,8 @@ class ModelStore:
         """Say how to come to a current version, as part of an error."""
         if versions := self.versions():
             return self._suggest(versions)
+        if re.match(r"[a-zA-Z][a-zA-Z0-9+.-]+:/", str(self.folder)):  # A URL, which loses a slash as a path.
+            return "URLs are not read: copy the folder of models to this machine, and name the copy"
         for folder in (self.folder.resolve().parent, self.folder.resolve().parent.parent):
             if folder.name == self.name and ModelStore(folder.parent, self.name).versions():
                 return f"the folder of models is {folder.parent}"
@@ -293,12 +301,6 @@ class ModelStore:
         except ModelError:
             return False
         return True
-
-    def _write_current(self, version: str) -> None:
-        self._write(CURRENT_FILE, [version])
-
-    def _write_history(self, versions: list[str]) -> None:
-        self._write(HISTORY_FILE, versions)
 
     def _write(self, name: str, versions: list[str]) -> None:
         path = self.folder / name

@@ -21,6 +21,7 @@ CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
 _CUDA_OPTIONS = {"cudnn_conv_algo_search": "HEURISTIC"}
 _NO_FOLDER = "/dev/null"
+_ROUNDING = 1e-6  # ONNX Runtime's Sigmoid returns 1.0000001 for some logits, and on some processors -6e-8 for others.
 _CPU_IMAGES = 4  # The activations of more images do not fit into a core's own cache, and the run takes a tenth longer.
 
 
@@ -111,9 +112,9 @@ class Scorer:
         """
         answers = self.run(images)
         probability = answers["glasses_probability"]
-        if probability.min() < 0.0 or probability.max() > 1.0:
+        if probability.min() < -_ROUNDING or probability.max() > 1.0 + _ROUNDING:
             raise ScoringError("the model's glasses_probability lies outside [0, 1]")
-        return Scores(probability, answers.get("novelty"))
+        return Scores(probability.clip(0.0, 1.0), answers.get("novelty"))
 
     def run(self, images: Pixels) -> dict[str, NDArray[np.float32]]:
         """All outputs of the graph by name, each float32 `[N]`, for `images`, uint8 `[N, S, S, 3]`.
@@ -167,8 +168,9 @@ class Scorer:
         fixed = [(name, kind, shape[1:]) for name, kind, shape in inputs]
         if fixed != [("image", "tensor(uint8)", [self.size, self.size, 3])] or isinstance(inputs[0][2][0], int):
             raise ModelError(f"the graph's inputs {inputs} are not the [N, {self.size}, {self.size}, 3] its card names")
-        if set(self._outputs) != set(card.outputs) or "glasses_probability" not in self._outputs:
-            raise ModelError(f"the graph's outputs {self._outputs} are not the {list(card.outputs)} its card names")
+        outputs = {value.name: value.type for value in self._session.get_outputs()}
+        if outputs != dict.fromkeys(card.outputs, "tensor(float)") or "glasses_probability" not in outputs:
+            raise ModelError(f"the graph's outputs {outputs} are not the float32 {list(card.outputs)} its card names")
         if card.novelty_threshold and "novelty" not in self._outputs:
             raise ModelError("the card has a novelty threshold, but the graph has no output novelty to hold against it")
         inside = self._session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)

@@ -26,8 +26,9 @@ class TimeLimit:
     def __init__(self, seconds: float = LOAD_SECONDS) -> None:
         self.seconds = seconds
         self.run_options = onnxruntime.RunOptions()
-        self.run_options.log_severity_level = 4  # Faults are raised; ONNX Runtime's own log lines are not JSON.
         self.session_options = onnxruntime.SessionOptions()
+        for options in (self.run_options, self.session_options):
+            options.log_severity_level = 4  # Faults are raised; ONNX Runtime's own log lines are not JSON.
         self.is_over = False
         self._timer = threading.Timer(seconds, self._stop)
         self._timer.daemon = True

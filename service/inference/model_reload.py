@@ -13,6 +13,7 @@ from gate.model_store import CARD_FILE, CURRENT_FILE, GRAPH_FILE
 from service.concurrency.daemon_threads import start_daemon
 from service.concurrency.file_watch import stamp
 from service.concurrency.periodic import Repeated
+from service.errors import detach
 from service.inference.model_loading import load_timeout, longest_load
 from service.inference.model_runner import LoadedModel
 from service.inference.observers import InferenceMetrics
@@ -120,6 +121,7 @@ class ModelWatch(Repeated):
             extra={"fields": {"version": served}},
             exc_info=None if isinstance(error, GateError) else error,
         )
+        detach(error)  # Its frames hold the version that failed, on a GPU too.
 
 
 def read_state(store: ModelStore) -> State:

@@ -51,7 +51,7 @@ def hook(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
     for file in (SOURCE, HEADER):
         shutil.copy(ROOT / file, tmp_path / file)
     (tmp_path / MODELS).mkdir(parents=True)
-    (tmp_path / MODELS / "CURRENT").write_text("7\n")
+    (tmp_path / MODELS / "CURRENT").write_bytes(b"\xef\xbb\xbf7\r\n")  # As written on Windows.
     made = module.CompileHook(tmp_path)
     yield made
     made.finalize("standard", {}, "lensgate.whl")

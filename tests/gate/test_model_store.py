@@ -54,7 +54,7 @@ def test_promotion_changes_the_current_version(store: ModelStore) -> None:
 
 def test_a_version_that_is_broken_is_not_promoted(store: ModelStore) -> None:
     (store.folder / "2/model.onnx").write_bytes(b"other")
-    with pytest.raises(ModelError, match="hashes differ"):
+    with pytest.raises(ModelError, match=r"the hashes differ: copy both again$"):
         store.promote("2")
     assert store.current() == "10"
 
@@ -307,6 +307,12 @@ def test_the_error_of_a_folder_without_models_gives_the_remedy(tmp_path: Path) -
         ModelStore(tmp_path / "nowhere").load()
 
 
+@pytest.mark.parametrize("url", ["s3://bucket/models", "file:///models"])
+def test_the_error_of_a_url_says_that_a_folder_is_needed(url: str) -> None:
+    with pytest.raises(ModelError, match="URLs are not read: copy the folder of models to this machine"):
+        ModelStore(Path(url)).load()
+
+
 @pytest.mark.parametrize("inside", ["glasses", "glasses/2"])
 def test_a_folder_inside_the_folder_of_models_is_told_the_right_one(
     store: ModelStore, inside: str, monkeypatch: pytest.MonkeyPatch
@@ -423,6 +429,21 @@ def test_a_version_is_added_under_a_free_and_valid_name_only(version: str, tmp_p
     assert store.free_version() == "3"
     assert store.add(brightness_model("new")) == store.folder / "new"
     assert (store.versions(), store.current()) == (["new", "2"], "2")
+
+
+def test_the_number_of_a_version_that_was_in_service_is_not_given_again(many: ModelStore) -> None:
+    many.promote("2")
+    for version in "34":
+        shutil.rmtree(many.folder / version)
+    assert many.free_version() == "5"
+    (many.folder / "HISTORY").unlink()
+    (many.folder / "CURRENT").write_text("7")
+    assert many.free_version() == "8"
+
+
+def test_the_number_of_a_version_without_its_graph_is_not_given_again(many: ModelStore) -> None:
+    (many.folder / "5").mkdir()
+    assert many.free_version() == "6"
 
 
 def test_a_file_system_that_renames_no_folders_is_named_and_left_as_it_was(

@@ -90,18 +90,40 @@ def test_the_provider_is_named(scorer: Scorer) -> None:
     assert scorer.provider == "CPUExecutionProvider"
 
 
+def test_the_runtime_writes_no_lines_of_its_own(capfd: pytest.CaptureFixture[str]) -> None:
+    """They are not JSON. It warns of unused weights, and on CUDA of operations that run on the CPU."""
+    graph = brightness_graph(32)
+    graph.graph.initializer.append(onnx.numpy_helper.from_array(np.zeros(1, np.float32), "unused"))
+    Scorer(model_of(graph, card_text()), device="cpu")
+    assert capfd.readouterr().err == ""
+
+
 def test_an_image_of_another_size_is_a_scoring_error(scorer: Scorer) -> None:
     with pytest.raises(ScoringError, match="batch of 1"):
         scorer.score(flat(0, 16)[None])
 
 
+def _set_white(graph: onnx.ModelProto, white: float) -> None:
+    """Set the mean that the graph scores 1."""
+    (constant,) = (value for value in graph.graph.initializer if value.name == "white")
+    constant.CopyFrom(onnx.numpy_helper.from_array(np.asarray(white, np.float32), "white"))
+
+
 @pytest.mark.parametrize(("white", "fault"), [(0.0, "finite"), (100.0, r"outside \[0, 1\]")])
 def test_invalid_probabilities_raise_a_scoring_error(white: float, fault: str) -> None:
     graph = brightness_graph(32)
-    (constant,) = (value for value in graph.graph.initializer if value.name == "white")
-    constant.CopyFrom(onnx.numpy_helper.from_array(np.asarray(np.float32(white)), "white"))
+    _set_white(graph, white)
     with pytest.raises(ScoringError, match=fault):
         Scorer(model_of(graph, card_text())).score(flat(200, 32)[None])
+
+
+@pytest.mark.parametrize("inverted", [False, True])
+def test_a_probability_that_is_rounded_past_its_end_is_the_end(inverted: bool) -> None:
+    """ONNX Runtime's Sigmoid returns -6e-8 or 1.0000001 for some logits."""
+    graph = brightness_graph(32, inverted=inverted)
+    _set_white(graph, np.nextafter(np.float32(255), np.float32(0)))
+    scores = Scorer(model_of(graph, card_text())).score(flat(255, 32)[None])
+    assert scores.probability == (0.0 if inverted else 1.0)
 
 
 def test_cuda_that_is_not_there_is_an_error_and_no_fallback() -> None:
@@ -139,6 +161,16 @@ def test_a_card_of_another_size_is_refused() -> None:
 def test_a_card_that_names_other_outputs_is_refused() -> None:
     with pytest.raises(ModelError, match="outputs"):
         Scorer(brightness_model(outputs=("glasses_probability", "novelty")))
+
+
+def test_outputs_that_are_not_float32_are_refused() -> None:
+    """In float16, which converters write, all probabilities above 0.9998 are 1 and beyond any band."""
+    graph = brightness_graph(32)
+    graph.graph.node[-1].output[0] = "logit"
+    graph.graph.node.append(onnx.helper.make_node("Cast", ["logit"], ["glasses_logit"], to=onnx.TensorProto.FLOAT16))
+    graph.graph.output[1].type.tensor_type.elem_type = onnx.TensorProto.FLOAT16
+    with pytest.raises(ModelError, match=r"'glasses_logit': 'tensor\(float16\)'.* are not the float32"):
+        Scorer(model_of(graph, card_text()))
 
 
 def test_a_card_that_was_changed_beside_the_graph_is_refused() -> None:

@@ -3,11 +3,13 @@
 import asyncio
 import base64
 import contextlib
+import gc
 import itertools
 import logging
 import shutil
 import signal
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -18,7 +20,7 @@ from typing import Any
 import httpx
 import pytest
 
-from gate import Model, ModelStore
+from gate import Model, ModelError, ModelStore
 from gate.card import CardBand, GoldenSample
 from gate.scorer import CPU
 from service.errors import SettingsError
@@ -202,6 +204,25 @@ def test_unexpected_exception_keeps_the_previous_version(
     assert watched.look() == "1"
     assert "no memory for it" in caplog.text
     assert "Traceback" in caplog.text
+
+
+def test_a_version_that_failed_is_released_at_once(watched: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Garbage is collected rarely, and each attempt would keep another version in memory."""
+    failed = []
+
+    def fail(*_: object) -> LoadedModel:
+        scorer = FakeScorer()
+        failed.append(weakref.ref(scorer))
+        raise ModelError("its golden samples score differently")
+
+    monkeypatch.setattr("tests.service.test_model_reload.load_model", fail)
+    gc.disable()
+    try:
+        watched.add(brightness_model("2"))
+        assert watched.look() == "1"
+        assert [each() for each in failed] == [None]
+    finally:
+        gc.enable()
 
 
 def remove_current(glasses: Path) -> None:
