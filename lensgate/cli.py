@@ -137,7 +137,17 @@ def _report(error: Exception) -> str | None:
     if isinstance(error, ModuleNotFoundError):
         extra = EXTRAS.get((error.name or "").partition(".")[0])
         return None if extra is None else f"this command needs {error.name}: {how_to_install(extra)}"
+    if isinstance(error, FileNotFoundError) and error.filename is None and _is_current_folder_removed():
+        return "the current folder was removed: change to another one"
     return str(error) if isinstance(error, GateError | OSError) else None
+
+
+def _is_current_folder_removed() -> bool:
+    try:
+        os.getcwd()  # noqa: PTH109 - The path is not used.
+    except FileNotFoundError:
+        return True
+    return False
 
 
 def _without_passwords(arguments: Sequence[str]) -> Sequence[str]:

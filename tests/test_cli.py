@@ -245,6 +245,17 @@ def test_a_path_that_is_not_utf8_is_refused_by_bulk_with_the_way_out(capsys: pyt
     assert "SRC: the value is not UTF-8: rename the file or folder, or name a link to it" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("command", ["models list --models models", "tokens list --file tokens.toml"])
+def test_a_current_folder_that_was_removed_is_named(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert main(command.split()) == 1
+    assert "lensgate: the current folder was removed: change to another one\n" in capsys.readouterr().err
+
+
 def test_the_environment_counts_as_it_does_for_the_service(
     models: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
