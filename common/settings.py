@@ -1,6 +1,7 @@
 """Load settings from flags and environment variables: a flag overrides a variable, a variable overrides the default."""
 
 import argparse
+import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from itertools import groupby
 from pathlib import PurePath
@@ -19,6 +20,7 @@ Model = TypeVar("Model", bound=BaseModel)
 
 _UNITS = ("bytes", "ms", "seconds", "days")
 _MEBIBYTE = 2**20
+_COMMENT = re.compile(r"\s#\s")
 
 
 def load_settings(
@@ -67,10 +69,16 @@ def variables_of(fields: Collection[str]) -> dict[str, str]:
     return {field: f"{PREFIX}{field.upper()}" for field in fields}
 
 
-def unknown_variables(environment: Mapping[str, str], known: Collection[str]) -> Iterator[str]:
-    """Yield a warning for each variable with the prefix, in any case, that is not among the `known` ones."""
-    for name in sorted(name for name in environment if name.upper().startswith(PREFIX) and name not in known):
-        yield f"{name} is not a setting and has no effect{did_you_mean(name.upper(), known)}"
+def doubtful_variables(environment: Mapping[str, str], known: Collection[str]) -> Iterator[str]:
+    """Yield a warning for each variable with the prefix, in any case, that may not mean what was meant.
+
+    It is not among the `known` ones, or has a comment, which systemd and `docker run --env-file` do not remove.
+    """
+    for name in sorted(name for name in environment if name.upper().startswith(PREFIX)):
+        if name not in known:
+            yield f"{name} is not a setting and has no effect{did_you_mean(name.upper(), known)}"
+        elif _COMMENT.search(environment[name]):
+            yield f"{name}: the # and what follows are part of the value: write comments on lines of their own"
 
 
 def flag(field: str, positional: Collection[str] = ()) -> str:
