@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from common.arguments import StoreOnce
 from common.environment import expand_home, read_variable
 from common.suggestion import did_you_mean
 from gate.validation import explain
@@ -92,6 +93,7 @@ def add_flags(
     *,
     groups: Mapping[str, str],
     positional: Collection[str] = (),
+    joined: Collection[str] = (),
 ) -> None:
     """Add an argument for each setting of `model`, with choices, unit and default in its help.
 
@@ -100,6 +102,7 @@ def add_flags(
         model: a pydantic model; the description of a field is its help.
         groups: heading in the help by the first field below it, in the order of the fields.
         positional: fields that are positional arguments.
+        joined: fields whose value has several parts in one; their flag may be given once.
     """
     # The usage of argparse would list every flag a second time.
     parser.usage = " ".join(["%(prog)s", *(name.upper() for name in positional), "[OPTION ...]"])
@@ -113,7 +116,8 @@ def add_flags(
             parser.add_argument(name, metavar=name.upper(), help=help_text)
         else:
             value = _value(name, schema["properties"][name], schema.get("$defs", {}))
-            group.add_argument(flag(name), dest=name, metavar=value, help=help_text)
+            action = StoreOnce if name in joined else "store"
+            group.add_argument(flag(name), dest=name, metavar=value, help=help_text, action=action)
 
 
 def _value(name: str, schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:

@@ -255,7 +255,7 @@ class Settings(BaseModel):
     @classmethod
     def add_flags(cls, parser: argparse.ArgumentParser) -> None:
         """Add a flag for each setting, `--max-batch-size` for `max_batch_size`."""
-        add_flags(parser, cls, groups=_GROUPS)
+        add_flags(parser, cls, groups=_GROUPS, joined=("allowed_hosts", "sources"))
 
     @property
     def listed_sources(self) -> tuple[str, ...]:

@@ -140,6 +140,11 @@ def test_the_help_groups_settings_and_gives_choices_units_and_defaults(capsys: p
         ("models rolback", ": did you mean rollback? (lensgate models --help explains)"),
         ("classify --expected Glasses x.png", "argument --expected: invalid choice: 'Glasses' (choose from"),
         ("models list --model x", "lensgate models list: unknown option --model: did you mean --models?"),
+        (
+            "serve --sources a --sources=b",
+            "lensgate serve: argument --sources: is given twice, and the last would replace",
+        ),
+        ("tokens add x --scopes decide --scopes review", "lensgate tokens add: argument --scopes: is given twice"),
         ("train", "lensgate train: the following arguments are required: STEP (lensgate train --help explains)"),
     ],
 )
