@@ -117,7 +117,7 @@ class Settings(BaseModel):
     @classmethod
     def add_flags(cls, parser: argparse.ArgumentParser) -> None:
         """Add SRC, DST and a flag for each other setting."""
-        add_flags(parser, cls, groups=_GROUPS, positional=POSITIONAL)
+        add_flags(parser, cls, groups=_GROUPS, positional=POSITIONAL, joined=("storage_options",))
 
     def job(self) -> BulkJob:
         """Return the job for the workers, with the model loaded and verified.

@@ -1,6 +1,7 @@
 """Load settings from flags and environment variables: a flag overrides a variable, a variable overrides the default."""
 
 import argparse
+import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from itertools import groupby
 from pathlib import PurePath
@@ -8,6 +9,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from common.arguments import StoreOnce
 from common.environment import expand_home, read_variable
 from common.suggestion import did_you_mean
 from gate.validation import explain
@@ -19,6 +21,7 @@ Model = TypeVar("Model", bound=BaseModel)
 
 _UNITS = ("bytes", "ms", "seconds", "days")
 _MEBIBYTE = 2**20
+_COMMENT = re.compile(r"\s#\s")
 
 
 def load_settings(
@@ -67,10 +70,16 @@ def variables_of(fields: Collection[str]) -> dict[str, str]:
     return {field: f"{PREFIX}{field.upper()}" for field in fields}
 
 
-def unknown_variables(environment: Mapping[str, str], known: Collection[str]) -> Iterator[str]:
-    """Yield a warning for each variable with the prefix, in any case, that is not among the `known` ones."""
-    for name in sorted(name for name in environment if name.upper().startswith(PREFIX) and name not in known):
-        yield f"{name} is not a setting and has no effect{did_you_mean(name.upper(), known)}"
+def doubtful_variables(environment: Mapping[str, str], known: Collection[str]) -> Iterator[str]:
+    """Yield a warning for each variable with the prefix, in any case, that may not mean what was meant.
+
+    It is not among the `known` ones, or has a comment, which systemd and `docker run --env-file` do not remove.
+    """
+    for name in sorted(name for name in environment if name.upper().startswith(PREFIX)):
+        if name not in known:
+            yield f"{name} is not a setting and has no effect{did_you_mean(name.upper(), known)}"
+        elif _COMMENT.search(environment[name]):
+            yield f"{name}: the # and what follows are part of the value: write comments on lines of their own"
 
 
 def flag(field: str, positional: Collection[str] = ()) -> str:
@@ -84,6 +93,7 @@ def add_flags(
     *,
     groups: Mapping[str, str],
     positional: Collection[str] = (),
+    joined: Collection[str] = (),
 ) -> None:
     """Add an argument for each setting of `model`, with choices, unit and default in its help.
 
@@ -92,6 +102,7 @@ def add_flags(
         model: a pydantic model; the description of a field is its help.
         groups: heading in the help by the first field below it, in the order of the fields.
         positional: fields that are positional arguments.
+        joined: fields whose value has several parts in one; their flag may be given once.
     """
     # The usage of argparse would list every flag a second time.
     parser.usage = " ".join(["%(prog)s", *(name.upper() for name in positional), "[OPTION ...]"])
@@ -105,7 +116,8 @@ def add_flags(
             parser.add_argument(name, metavar=name.upper(), help=help_text)
         else:
             value = _value(name, schema["properties"][name], schema.get("$defs", {}))
-            group.add_argument(flag(name), dest=name, metavar=value, help=help_text)
+            action = StoreOnce if name in joined else "store"
+            group.add_argument(flag(name), dest=name, metavar=value, help=help_text, action=action)
 
 
 def _value(name: str, schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:

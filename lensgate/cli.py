@@ -101,7 +101,7 @@ def _guard_start(arguments: Sequence[str]) -> None:
 def _run(arguments: Sequence[str]) -> int:
     with signals.ended_at_once():
         options = parse(arguments)
-        _warn_of_unknown_variables(options.command_name)
+        _warn_of_variables(options.command_name)
     # The service handles signals itself.
     with contextlib.nullcontext() if options.command_name == "serve" else _stopped_by_signals():
         status: int | None = options.run(options)
@@ -137,7 +137,17 @@ def _report(error: Exception) -> str | None:
     if isinstance(error, ModuleNotFoundError):
         extra = EXTRAS.get((error.name or "").partition(".")[0])
         return None if extra is None else f"this command needs {error.name}: {how_to_install(extra)}"
+    if isinstance(error, FileNotFoundError) and error.filename is None and _is_current_folder_removed():
+        return "the current folder was removed: change to another one"
     return str(error) if isinstance(error, GateError | OSError) else None
+
+
+def _is_current_folder_removed() -> bool:
+    try:
+        os.getcwd()  # noqa: PTH109 - The path is not used.
+    except FileNotFoundError:
+        return True
+    return False
 
 
 def _without_passwords(arguments: Sequence[str]) -> Sequence[str]:
@@ -171,14 +181,14 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     return command.parse(arguments[1:])
 
 
-def _warn_of_unknown_variables(command: str) -> None:
+def _warn_of_variables(command: str) -> None:
     # The service logs these warnings itself.
     if command == "serve":
         return
-    from common.settings import unknown_variables
+    from common.settings import doubtful_variables
     from service.settings import Settings
 
-    for warning in unknown_variables(os.environ, Settings.variables().values()):
+    for warning in doubtful_variables(os.environ, Settings.variables().values()):
         say(f"lensgate: warning: {warning}", error=True)
 
 

@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from common.arguments import StoreOnce
 from service.access.principal import Scope
 
 
@@ -28,7 +29,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def _add_limits(command: argparse.ArgumentParser) -> None:
     limits = command.add_argument_group("limits")
     add = limits.add_argument
-    add("--scopes", default="", metavar="LIST", help=f"comma-separated list of {', '.join(Scope)} (default: none)")
+    title = f"comma-separated list of {', '.join(Scope)} (default: none)"
+    add("--scopes", default="", metavar="LIST", help=title, action=StoreOnce)
     add("--requests-per-second", type=float, metavar="NUMBER", help="request rate limit (default: no limit)")
     add("--burst", type=int, metavar="REQUESTS", help="largest burst of requests (default: one second's)")
     add("--days", type=float, metavar="DAYS", help="days until it expires (default: never)")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from prometheus_client import disable_created_metrics
 
-from common.settings import unknown_variables
+from common.settings import doubtful_variables
 from common.signals import Handler, handled
 from common.terminal import say
 from gate import ModelStore
@@ -76,7 +76,7 @@ def make_server(settings: Settings, worker: WorkerContext = ALONE) -> "Server":
             "PNGs are decoded by Pillow, which takes four times as long: no C compiler was found at installation"
         )
     if worker.is_first:
-        for warning in unknown_variables(os.environ, Settings.variables().values()):
+        for warning in doubtful_variables(os.environ, Settings.variables().values()):
             log.warning(warning)
     store = ModelStore(settings.models)
     seen = read_state(store)

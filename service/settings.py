@@ -8,7 +8,7 @@ from ipaddress import AddressValueError, IPv6Address
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from common.identity import ID_RULE, is_identity
 from common.settings import add_flags, load_settings, variables_of
@@ -167,13 +167,14 @@ class Settings(BaseModel):
             )
         return host
 
-    @field_validator("port", mode="before")
+    @field_validator("port", "metrics_port", "grpc_port", mode="before")
     @classmethod
-    def _port_is_not_a_service(cls, port: object) -> object:
+    def _port_is_not_a_service(cls, port: object, info: ValidationInfo) -> object:
         if isinstance(port, str) and "://" in port:
+            service = f"lensgate-{info.field_name}"[: -len("-port")]
             raise ValueError(
-                f"{port[:128]!r} is not a port: Kubernetes sets this variable for a Service named lensgate, unless the "
-                "pod has enableServiceLinks: false"
+                f"{port[:128]!r} is not a port: Kubernetes sets this variable for a Service named {service}, unless "
+                "the pod has enableServiceLinks: false"
             )
         return port
 
@@ -254,7 +255,7 @@ class Settings(BaseModel):
     @classmethod
     def add_flags(cls, parser: argparse.ArgumentParser) -> None:
         """Add a flag for each setting, `--max-batch-size` for `max_batch_size`."""
-        add_flags(parser, cls, groups=_GROUPS)
+        add_flags(parser, cls, groups=_GROUPS, joined=("allowed_hosts", "sources"))
 
     @property
     def listed_sources(self) -> tuple[str, ...]:

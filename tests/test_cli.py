@@ -140,6 +140,11 @@ def test_the_help_groups_settings_and_gives_choices_units_and_defaults(capsys: p
         ("models rolback", ": did you mean rollback? (lensgate models --help explains)"),
         ("classify --expected Glasses x.png", "argument --expected: invalid choice: 'Glasses' (choose from"),
         ("models list --model x", "lensgate models list: unknown option --model: did you mean --models?"),
+        (
+            "serve --sources a --sources=b",
+            "lensgate serve: argument --sources: is given twice, and the last would replace",
+        ),
+        ("tokens add x --scopes decide --scopes review", "lensgate tokens add: argument --scopes: is given twice"),
         ("train", "lensgate train: the following arguments are required: STEP (lensgate train --help explains)"),
     ],
 )
@@ -243,6 +248,17 @@ def test_a_file_whose_name_is_taken_for_an_option_is_named_with_the_way_to_write
 def test_a_path_that_is_not_utf8_is_refused_by_bulk_with_the_way_out(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bulk", os.fsdecode(b"caf\xe9"), "out"]) == 2
     assert "SRC: the value is not UTF-8: rename the file or folder, or name a link to it" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["models list --models models", "tokens list --file tokens.toml"])
+def test_a_current_folder_that_was_removed_is_named(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert main(command.split()) == 1
+    assert "lensgate: the current folder was removed: change to another one\n" in capsys.readouterr().err
 
 
 def test_the_environment_counts_as_it_does_for_the_service(

@@ -1,13 +1,21 @@
 """The ports that the service listens on."""
 
+import contextlib
+import errno
+import logging
 import socket
 from typing import Any
 
 from service.errors import SettingsError
 from service.settings import Settings
 
+log = logging.getLogger(__name__)
+
 ALL = "::"
 """The host that stands for all addresses, of IPv6 and of IPv4; `0.0.0.0` stands for those of IPv4."""
+
+_NO_ADDRESS = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
+"""Errors about an address that this machine does not have, or whose family it does not."""
 
 
 def check_ports(settings: Settings) -> None:
@@ -31,8 +39,8 @@ def check_ports(settings: Settings) -> None:
 
 def _check_port(host: str, port: int, settings: str) -> None:
     try:
-        for family, address in _addresses(host, port):
-            _bound(family, address, host=host).close()
+        for bound in bind_port(host, port):
+            bound.close()
     except OSError as error:
         raise SettingsError(f"{settings}: {error.strerror}") from error
     except UnicodeError as error:  # Not a valid host name.
@@ -48,20 +56,19 @@ def reserve_port(host: str, port: int) -> tuple[list[socket.socket], int]:
     Raises:
         OSError: the port is taken.
     """
-    held: list[socket.socket] = []
-    for family, address in _addresses(host, port):
-        reserved = _bound(family, (address[0], port, *address[2:]), host=host)
-        port = reserved.getsockname()[1]
+    held = bind_port(host, port)
+    for reserved in held:
         # Only now, so that the port was exclusive: two services that start at the same time must not share it.
         reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
         reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         reserved.set_inheritable(True)
-        held.append(reserved)
-    return held, port
+    return held, held[0].getsockname()[1]
 
 
-def bind_port(host: str, port: int, *, share: bool) -> list[socket.socket]:
-    """Bind a port of all addresses of a host.
+def bind_port(host: str, port: int, *, share: bool = False) -> list[socket.socket]:
+    """Bind a port of all addresses of a host that this machine has.
+
+    Containers without IPv6 often name ::1 as localhost in their `/etc/hosts`.
 
     Args:
         host: name or address.
@@ -69,12 +76,25 @@ def bind_port(host: str, port: int, *, share: bool) -> list[socket.socket]:
         share: whether other workers bind it too; the kernel spreads new connections over those that listen.
 
     Raises:
-        OSError: another program has the port.
+        OSError: another program has the port, or the machine has none of the addresses.
     """
     listeners: list[socket.socket] = []
-    for family, address in _addresses(host, port):
-        listeners.append(_bound(family, (address[0], port, *address[2:]), host=host, share=share))
-        port = listeners[0].getsockname()[1]
+    missing: OSError | None = None
+    with contextlib.ExitStack() as closed_on_error:
+        for family, address in _addresses(host, port):
+            try:
+                bound = _bound(family, (address[0], port, *address[2:]), host=host, share=share)
+            except OSError as error:
+                if error.errno not in _NO_ADDRESS:
+                    raise
+                log.info("not listening on %s of %s: %s", address[0], host, error.strerror)
+                missing = error
+                continue
+            listeners.append(closed_on_error.enter_context(bound))
+            port = bound.getsockname()[1]
+        if missing is not None and not listeners:
+            raise missing
+        closed_on_error.pop_all()
     return listeners
 
 

@@ -34,6 +34,8 @@ _PRAGMAS = (
     "foreign_keys=ON",
     # A long reader, such as a backup, lets FILE-wal grow; by default it keeps that size.
     f"journal_size_limit={LOG_BYTES}",
+    # A read-only container may have no folder for temporary files. The largest sort, of 100,000 decisions, takes 10 MB.
+    "temp_store=MEMORY",
 )
 
 _REMEDIES = {

@@ -1,11 +1,10 @@
 """Refresh the review metrics from the store in the background, so that a scrape never waits for the database."""
 
 import asyncio
-import contextlib
 from collections.abc import Callable
 
 from service.concurrency.periodic import Repeated
-from service.errors import RecordsUnavailable
+from service.records.failing_reads import FailingReads
 from service.records.store import Store
 from service.review.audit import Audit, read_audit
 from service.review.metrics import ReviewMetrics
@@ -15,6 +14,7 @@ from service.review.served_version import ServedVersion
 
 REFRESH_SECONDS = 10.0
 _END_SECONDS = 1.0
+_FAULT = "the review metrics cannot be refreshed"
 
 
 class ReviewRefresh(Repeated):
@@ -36,9 +36,8 @@ class ReviewRefresh(Repeated):
         seconds: float = REFRESH_SECONDS,
     ) -> None:
         # A running count can return its connection within this time; a hanging one is abandoned.
-        super().__init__(
-            seconds=seconds, fault="the review metrics cannot be refreshed", at_once=True, end_timeout=_END_SECONDS
-        )
+        super().__init__(seconds=seconds, fault=_FAULT, at_once=True, end_timeout=_END_SECONDS)
+        self._reads = FailingReads(_FAULT)
         self._store = store
         self._metrics = metrics
         self._served = served
@@ -48,7 +47,7 @@ class ReviewRefresh(Repeated):
         served = self._served()
         self._metrics.update_certificate(served)
         if self._store is not None:
-            with contextlib.suppress(RecordsUnavailable):  # The recorder reports it.
+            with self._reads.tolerated():
                 self._metrics.update(*await asyncio.to_thread(_count, self._store, served))
 
 

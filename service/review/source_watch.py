@@ -1,14 +1,13 @@
 """Look for a broken source in the background, so that a scrape never waits for the database."""
 
 import asyncio
-import contextlib
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from common.source_report import find_broken
 from service.concurrency.periodic import Repeated
-from service.errors import RecordsUnavailable
 from service.metrics.sources import SourceMetrics
+from service.records.failing_reads import FailingReads
 from service.records.store import Store
 from service.review.served_version import ServedVersion
 from service.review.sources import SourceQuery, read_cells
@@ -21,6 +20,7 @@ NEWEST = 400
 
 _SOURCES = 100
 _END_SECONDS = 1.0
+_FAULT = "the sources cannot be compared"
 
 
 class SourceWatch(Repeated):
@@ -34,9 +34,8 @@ class SourceWatch(Repeated):
 
     def __init__(self, store: Store | None, metrics: SourceMetrics, *, served: Callable[[], ServedVersion]) -> None:
         # At once, so that a worker that was started again does not show a broken source as sound for a minute.
-        super().__init__(
-            seconds=LOOK_SECONDS, fault="the sources cannot be compared", at_once=True, end_timeout=_END_SECONDS
-        )
+        super().__init__(seconds=LOOK_SECONDS, fault=_FAULT, at_once=True, end_timeout=_END_SECONDS)
+        self._reads = FailingReads(_FAULT)
         self._store = store
         self._metrics = metrics
         self._served = served
@@ -46,7 +45,7 @@ class SourceWatch(Repeated):
         if self._store is None:
             return
         query = SourceQuery(since=datetime.now(UTC) - WINDOW, newest=NEWEST, limit=_SOURCES)
-        with contextlib.suppress(RecordsUnavailable):  # The recorder reports it.
+        with self._reads.tolerated():
             broken = await asyncio.to_thread(_look, self._store, query, self._served())
             self._metrics.show_broken(broken)
 

@@ -4,7 +4,7 @@ import pytest
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from common.environment import read_variable
-from common.settings import flag, load_settings, unknown_variables
+from common.settings import doubtful_variables, flag, load_settings
 
 
 class Example(BaseModel):
@@ -54,8 +54,15 @@ def test_blanks_around_a_variable_are_not_part_of_it() -> None:
 
 def test_a_variable_in_lower_case_is_warned_of() -> None:
     environment = {"lensgate_port": "1", "LENSGATE_PORT": "1", "lens_port": "1"}
-    (warning,) = unknown_variables(environment, ["LENSGATE_HOST", "LENSGATE_PORT"])
+    (warning,) = doubtful_variables(environment, ["LENSGATE_HOST", "LENSGATE_PORT"])
     assert warning == "lensgate_port is not a setting and has no effect: did you mean LENSGATE_PORT?"
+
+
+def test_a_comment_behind_a_value_is_warned_of() -> None:
+    """As in a file of `docker run --env-file`."""
+    environment = {"LENSGATE_SOURCES": "run-1,run-2 # of June", "LENSGATE_MODELS": "/models#5", "OTHER": "a # b"}
+    (warning,) = doubtful_variables(environment, ["LENSGATE_SOURCES", "LENSGATE_MODELS"])
+    assert warning.startswith("LENSGATE_SOURCES: the # and what follows are part of the value")
 
 
 @pytest.mark.parametrize(

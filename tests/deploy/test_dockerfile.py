@@ -114,4 +114,4 @@ def test_a_lock_hashes_everything_and_names_no_index(name: str) -> None:
 def test_the_health_check_is_a_list_of_arguments() -> None:
     """An image without a shell could run it, and no shell is a process between."""
     (check,) = (line for line in INSTRUCTIONS if line.startswith("HEALTHCHECK --"))
-    assert json.loads(check.partition(" CMD ")[2]) == ["python", "-m", "service.health_check"]
+    assert json.loads(check.partition(" CMD ")[2]) == ["python", "-P", "-m", "service.health_check"]

@@ -28,13 +28,13 @@ def port_of(url: str | None) -> str:
     return url.rpartition(":")[2]
 
 
-def is_healthy(**variables: object) -> bool:
+def is_healthy(*, folder: Path = ROOT, **variables: object) -> bool:
     """Return the output of the check, with an unreachable proxy set, as it may be for all containers of a host."""
     proxy = f"http://127.0.0.1:{free_port()}"
     settings = {f"LENSGATE_{name.upper()}": str(value) for name, value in variables.items()}
     environment = {"http_proxy": proxy, "https_proxy": proxy, **settings}
     words = [sys.executable, *command()[1:]]
-    ran = subprocess.run(words, cwd=ROOT, env=environment, stderr=subprocess.DEVNULL, check=False)
+    ran = subprocess.run(words, cwd=folder, env=environment, stderr=subprocess.DEVNULL, check=False)
     return ran.returncode == 0
 
 
@@ -48,6 +48,11 @@ def test_it_asks_the_port_of_the_service(service: Running) -> None:
     port = port_of(service.url)
     assert is_healthy(port=port)
     assert not is_healthy(port=free_port())
+
+
+def test_it_imports_nothing_from_the_working_directory(service: Running, tmp_path: Path) -> None:
+    (tmp_path / "common.py").touch()
+    assert is_healthy(folder=tmp_path, port=port_of(service.url))
 
 
 @pytest.mark.parametrize("written", ["{}\r", " {}\n", '"{}"'], ids=["CR", "blanks", "quotes"])

@@ -34,8 +34,9 @@ def test_an_empty_variable_is_one_that_is_not_set() -> None:
         (
             {},
             {"LENSGATE_PORT": "tcp://10.0.0.1:8000"},
-            "LENSGATE_PORT: .* Kubernetes sets .* enableServiceLinks",
+            "LENSGATE_PORT: .* Kubernetes sets .* a Service named lensgate, .* enableServiceLinks",
         ),
+        ({}, {"LENSGATE_GRPC_PORT": "tcp://10.0.0.1:8001"}, "LENSGATE_GRPC_PORT: .* a Service named lensgate-grpc,"),
         (
             {},
             {"LENSGATE_ALLOWED_HOSTS": "gate, http://gate"},

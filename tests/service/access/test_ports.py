@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from service.errors import SettingsError
-from service.http.ports import check_ports
+from service.http.ports import bind_port, check_ports, reserve_port
 from service.settings import Settings
 from tests.support.servers import running_service
 
@@ -59,8 +59,10 @@ def test_all_addresses_are_those_of_both_families() -> None:
             check_ports(Settings(host="::", port=urlsplit(service.url).port))
 
 
-def test_the_port_of_the_metrics_has_all_addresses_of_the_host(monkeypatch: pytest.MonkeyPatch) -> None:
-    addresses = ("127.0.0.1", "127.0.0.2")
+@pytest.fixture
+def addresses(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Addresses of localhost; a test adds to them."""
+    addresses = ["127.0.0.1"]
     find = socket.getaddrinfo
 
     def found(host: Any, port: Any, *given: Any, **named: Any) -> list[Any]:
@@ -68,7 +70,29 @@ def test_the_port_of_the_metrics_has_all_addresses_of_the_host(monkeypatch: pyte
         return [each for one in hosts for each in find(one, port, *given, **named)]
 
     monkeypatch.setattr(socket, "getaddrinfo", found)
+    return addresses
+
+
+def test_the_port_of_the_metrics_has_all_addresses_of_the_host(addresses: list[str]) -> None:
+    addresses.append("127.0.0.2")
     with running_service(host="localhost", metrics_port=0) as service:
         port = urlsplit(service.server.metrics_url or "").port
         for address in addresses:
             assert service.client.get(f"http://{address}:{port}/readyz").status_code == 200
+
+
+def test_an_address_of_a_name_that_the_machine_lacks_is_left_out(addresses: list[str]) -> None:
+    # As ::1 in a container without IPv6.
+    addresses.insert(0, "192.0.2.1")
+    check_ports(Settings(host="localhost", port=0))
+    (held,), port = reserve_port("localhost", 0)
+    with held:
+        (listener,) = bind_port("localhost", port, share=True)
+        with listener:
+            assert listener.getsockname() == ("127.0.0.1", port)
+
+
+def test_a_port_that_is_taken_at_one_address_of_a_name_is_an_error(taken: int, addresses: list[str]) -> None:
+    addresses.insert(0, "127.0.0.2")
+    with pytest.raises(SettingsError, match="already in use"):
+        check_ports(Settings(host="localhost", port=taken))

@@ -228,6 +228,25 @@ def test_log_is_emptied_although_readers_never_pause(tmp_path: Path, monkeypatch
     store.close()
 
 
+LARGE_SORT = """
+WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < 20000)
+SELECT hex(randomblob(100)) AS text FROM numbers ORDER BY text
+"""
+
+
+def test_large_sort_needs_no_folder_for_temporary_files(tmp_path: Path) -> None:
+    """As in a container whose file systems are read-only."""
+    store = Store(f"sqlite:///{tmp_path / 'records.db'}")
+    with store.begin() as connection:
+        connection.exec_driver_sql("PRAGMA cache_size=1").close()
+        rows = connection.exec_driver_sql(LARGE_SORT)
+        rows.fetchone()
+        opened = [str(file.resolve()) for file in Path("/proc/self/fd").iterdir()]
+        assert [name for name in opened if "etilqs_" in name] == []  # SQLite's name of a temporary file.
+        rows.close()
+    store.close()
+
+
 def test_failing_store_is_announced_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     store = Store(f"sqlite:///{tmp_path / 'records.db'}")

@@ -130,6 +130,16 @@ def test_the_metric_names_a_source_while_it_is_broken(store: Store) -> None:
     assert broken() == {"other"}
 
 
+def test_a_store_that_cannot_be_read_is_logged_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    store = Store(f"sqlite:///{tmp_path}")  # A folder.
+    watch = SourceWatch(store, SourceMetrics(CollectorRegistry()), served=lambda: SERVED)
+    for _ in range(2):
+        asyncio.run(watch.turn())
+    (line,) = caplog.messages
+    assert line.startswith("the sources cannot be compared: the record store is unavailable: unable to open")
+    store.close()
+
+
 @pytest.fixture
 def service(tmp_path: Path) -> Iterator[Running]:
     """A service whose store holds two sources."""
