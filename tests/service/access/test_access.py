@@ -132,7 +132,8 @@ def test_unknown_tokens_count_as_authentication_failures(service: Running) -> No
     with httpx.Client(base_url=service.url, headers=bearer("prometheus"), trust_env=False) as prometheus:
         before = read_metric(prometheus, "lensgate_authentication_failures_total")
         service.client.get("/v1/model", headers={"Authorization": "Bearer x"})
-        service.client.get("/v1/model", headers={"Cookie": "lensgate_session=x"})
+        port = urlsplit(service.url).port
+        service.client.get("/v1/model", headers={"Cookie": f"lensgate_session_{port}=x"})
         service.client.post("/v1/session", json={"token": "x"})
         service.client.get("/v1/model")  # A request without credentials is not a failure.
         assert read_metric(prometheus, "lensgate_authentication_failures_total") - before == 3
