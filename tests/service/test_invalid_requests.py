@@ -1,5 +1,6 @@
 """Unknown names are refused with a hint on every path, and the log names the value, the caller and the reason."""
 
+import gzip
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -191,6 +192,7 @@ def test_a_broken_body_that_begins_as_tls_does_is_not_taken_for_it(recorded: Run
         ("application/json", b'{"reviewer": ', "the body is not JSON: Expecting value at character 13"),
         ("application/json", b'{"reviewer": "Andr\xe9"}', "send JSON in UTF-8"),
         ("application/json", '{"reviewer": "Anna"}'.encode("utf-16"), "send JSON in UTF-8"),
+        ("application/json", gzip.compress(b'{"reviewer": "Anna"}', mtime=0), "send JSON in UTF-8, uncompressed"),
         ("application/json", b"[" * 30_000, "with less nesting"),
         ("application/json", b'{"count": ' + b"9" * 5_000 + b"}", "shorter numbers"),
         ("application/json", b'{"reviewer": "Anna", "reviewer": "Bea"}', "'reviewer' is repeated in one object"),
