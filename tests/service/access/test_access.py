@@ -90,6 +90,16 @@ def test_unauthorized_v2_request_has_the_member_error(service: Running) -> None:
     )
 
 
+@pytest.mark.parametrize("value", ["Basic ZXZhOng=", token_of("gen"), "Token x", "Bearer"])
+def test_a_header_without_a_bearer_token_is_told_from_an_unknown_token(browser: httpx.Client, value: str) -> None:
+    """As from a proxy that asks for passwords, beside the session of a browser."""
+    log_in(browser, "eva")
+    answer = browser.get("/review", headers={"Authorization": value})
+    assert answer.status_code == 401
+    assert "holds no bearer token" in answer.json()["detail"]
+    assert token_of("gen") not in answer.text
+
+
 def test_two_authorization_headers_are_400(service: Running) -> None:
     twice = [("Authorization", f"Bearer {token_of('gen')}"), ("Authorization", "Bearer x")]
     assert service.client.get("/v1/model", headers=twice).status_code == 400
