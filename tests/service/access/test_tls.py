@@ -271,8 +271,9 @@ def test_a_certificate_that_cannot_be_used_keeps_it_from_starting(tmp_path: Path
         (rsa.certificate, one.key, "another certificate"),
         (weak.certificate, weak.key, "key too small"),
         (tmp_path, one.key, "LENSGATE_TLS_CERTIFICATE"),
-        (tmp_path / "text", one.key, "not a PEM file"),
-        (locked.certificate, locked.key, "an encrypted key"),
+        (tmp_path / "text", one.key, "must be PEM files"),
+        (one.key, one.certificate, "the first with the certificate"),
+        (locked.certificate, locked.key, "without a password"),
     ):
         with pytest.raises(SettingsError, match=named):
             load_context(certificate, key)
