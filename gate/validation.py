@@ -16,6 +16,7 @@ _TEXTS = {
     "extra_forbidden": "is not known",
     "float_parsing": "must be a number",
     "float_type": "must be a number",
+    "frozen_set_type": "must be a list",
     "int_from_float": "must be an integer",
     "int_parsing": "must be an integer",
     "int_parsing_size": "has too many digits",

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from common.environment import expand_home, read_variable
+from common.environment import expand_home, is_content, read_variable
 from common.terminal import say
 from gate.files import atomic_file, locked_folder
 from lensgate.streams import close_output, is_output_closed
@@ -97,6 +97,8 @@ def _less(text: str, name: str, tokens: Sequence[Token], path: Path) -> str:
 
 def _path(options: argparse.Namespace) -> Path:
     path = str(options.file or read_variable(os.environ, "LENSGATE_TOKENS") or "tokens.toml")
+    if is_content(path):
+        raise SettingsError("the token file must be the path of a file, not its content: set --file or LENSGATE_TOKENS")
     return Path(expand_home(path)).resolve()  # Write through a symbolic link instead of replacing it.
 
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
+from common.environment import is_content
 from common.identity import ID_RULE, is_identity
 from common.settings import add_flags, load_settings, variables_of
 from gate import MAX_DECODE_BYTES, MAX_PIXELS, Band
@@ -166,6 +167,13 @@ class Settings(BaseModel):
                 f"{host[:128]!r} is not a host: write an address, such as 0.0.0.0 or ::, or a host name alone"
             )
         return host
+
+    @field_validator("tls_certificate", "tls_key", "tokens")
+    @classmethod
+    def _file_is_a_path(cls, path: Path | None) -> Path | None:
+        if path is not None and is_content(str(path)):
+            raise ValueError("must be the path of a file, not its content")
+        return path
 
     @field_validator("port", "metrics_port", "grpc_port", mode="before")
     @classmethod

@@ -13,6 +13,12 @@ from service.http.scope_state import RequestState
 MISSING = "authentication required: send Authorization: Bearer TOKEN"
 """The text for a request without a token."""
 
+_UNKNOWN = "unknown or expired token: send Authorization: Bearer TOKEN"
+_NOT_BEARER = (
+    "the Authorization header holds no bearer token: send Authorization: Bearer TOKEN; a proxy that asks for passwords "
+    'must not pass them on (in nginx: proxy_set_header Authorization "")'
+)
+
 _MAX_SECRET = 512
 
 
@@ -34,14 +40,15 @@ class Guard:
         """Return the token of an Authorization header.
 
         Raises:
-            Unauthorized: it is unknown or expired.
+            Unauthorized: it is unknown or expired, or the header holds none.
         """
         scheme, _, secret = authorization.partition(" ")
         secret = secret.strip()
-        token = tokens.find(secret) if scheme.lower() == "bearer" and 0 < len(secret) <= _MAX_SECRET else None
+        is_bearer = scheme.lower() == "bearer" and secret != ""
+        token = tokens.find(secret) if is_bearer and len(secret) <= _MAX_SECRET else None
         if token is None:
             tokens.metrics.observe_failure()
-            raise Unauthorized("unknown or expired token: send Authorization: Bearer TOKEN")
+            raise Unauthorized(_UNKNOWN if is_bearer else _NOT_BEARER)
         return token
 
     def check_rate(self, token: Token, tokens: TokenFile) -> None:

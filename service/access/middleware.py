@@ -101,9 +101,9 @@ class Access:
     def _identify(self, method: str, headers: "_Headers", tokens: TokenFile) -> tuple[Token, Session | None]:
         if headers.authorization is not None:
             return self._guard.find_bearer(headers.authorization, tokens), None
-        if not has_cookie(headers.cookie):
+        if not has_cookie(headers.cookie, host=headers.host):
             raise Unauthorized(MISSING)
-        session = find_session(headers.cookie, tokens)
+        session = find_session(headers.cookie, tokens, host=headers.host)
         if session is None:
             tokens.metrics.observe_failure()
             raise Unauthorized("the session has expired: log in again at /login")

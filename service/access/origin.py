@@ -25,7 +25,8 @@ def check_origin(*, origin: str | None, site: str | None, host: str) -> None:
         )
     if origin is not None and not is_same_host(origin, host):
         raise Forbidden(
-            f"the Origin {origin[:100]!r} does not match the Host {host[:100]!r}: a proxy must forward the Host header"
+            f"the Origin {origin[:100]!r} does not match the Host {host[:100]!r}: a proxy must forward the Host header "
+            "as it is, with its port (in nginx: proxy_set_header Host $http_host)"
         )
 
 

@@ -56,12 +56,12 @@ def make_session_routes(tokens: TokenFile | None) -> APIRouter:
             raise Conflict("authentication is off (LENSGATE_TOKENS is not set): requests need no session")
         token = _find(await _read_login(request), tokens)
         session = open_session(token, now=tokens.now())
-        response.headers["Set-Cookie"] = set_cookie(session, is_secure=_is_secure(request))
+        response.headers["Set-Cookie"] = set_cookie(session, host=_host(request), is_secure=_is_secure(request))
         return _describe(token.principal, session, is_on=True)
 
     @router.delete("/v1/session", status_code=204, summary="Log out and delete the cookie")
     async def log_out(request: Request, response: Response) -> None:
-        response.headers["Set-Cookie"] = clear_cookie(is_secure=_is_secure(request))
+        response.headers["Set-Cookie"] = clear_cookie(host=_host(request), is_secure=_is_secure(request))
 
     return router
 
@@ -93,6 +93,10 @@ async def _read_login(request: Request) -> Login:
         return Login.model_validate(read_json(body))
     except ValueError as error:
         raise MalformedRequest('the body must be {"token": "..."}') from error
+
+
+def _host(request: Request) -> str:
+    return request.headers.get("host", "")
 
 
 def _is_secure(request: Request) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from service.access.tokens import Token, TokenFile
 
-COOKIE = "lensgate_session"
+_COOKIE = "lensgate_session"
 SECONDS = 12 * 3600
 """How long a session lasts."""
 
@@ -46,40 +46,47 @@ def open_session(token: Token, *, now: float) -> Session:
     return Session(token, int(now) + SECONDS, secrets.token_hex(16))
 
 
-def find_session(header: str, tokens: TokenFile) -> Session | None:
-    """Return the session in a Cookie header; None for a missing or expired one."""
-    for value in _cookies(header):
+def find_session(header: str, tokens: TokenFile, *, host: str) -> Session | None:
+    """Return the session of `host`, the Host header, in a Cookie header; None for a missing or expired one."""
+    for value in _cookies(header, host):
         if session := _read(value, tokens):
             return session
     return None
 
 
-def has_cookie(header: str) -> bool:
-    """Whether a Cookie header holds a session, valid or expired."""
-    return next(_cookies(header), None) is not None
+def has_cookie(header: str, *, host: str) -> bool:
+    """Whether a Cookie header holds a session of `host`, valid or expired."""
+    return next(_cookies(header, host), None) is not None
 
 
-def set_cookie(session: Session, *, is_secure: bool) -> str:
-    """Return the Set-Cookie header that starts a session."""
-    return _set_cookie(session.cookie, seconds=SECONDS, is_secure=is_secure)
+def set_cookie(session: Session, *, host: str, is_secure: bool) -> str:
+    """Return the Set-Cookie header that starts a session of `host`."""
+    return _set_cookie(session.cookie, host, seconds=SECONDS, is_secure=is_secure)
 
 
-def clear_cookie(*, is_secure: bool) -> str:
-    """Return the Set-Cookie header that ends a session."""
-    return _set_cookie("", seconds=0, is_secure=is_secure)
+def clear_cookie(*, host: str, is_secure: bool) -> str:
+    """Return the Set-Cookie header that ends a session of `host`."""
+    return _set_cookie("", host, seconds=0, is_secure=is_secure)
 
 
-def _set_cookie(value: str, *, seconds: int, is_secure: bool) -> str:
+def _set_cookie(value: str, host: str, *, seconds: int, is_secure: bool) -> str:
     secure = "; Secure" if is_secure else ""
     # With Strict, a link from a chat or an alert leads to the login. Unsafe requests also need origin and CSRF value.
-    return f"{COOKIE}={value}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Lax{secure}"
+    return f"{_name(host)}={value}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Lax{secure}"
 
 
-def _cookies(header: str) -> Iterator[str]:
+def _name(host: str) -> str:
+    """Return the cookie's name, with the port: browsers send the cookies of all ports of a host to each of them."""
+    port = host.rpartition(":")[2]
+    return f"{_COOKIE}_{port}" if port.isdecimal() and port.isascii() else _COOKIE
+
+
+def _cookies(header: str, host: str) -> Iterator[str]:
+    ours = _name(host)
     # Another site of this domain may set a cookie of the same name, so all of them are tried.
     for part in header.split(";"):
         name, _, value = part.strip().partition("=")
-        if name == COOKIE:
+        if name == ours:
             yield value
 
 

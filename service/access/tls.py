@@ -122,5 +122,5 @@ def _describe(error: OSError) -> str:
     if error.reason in ("KEY_VALUES_MISMATCH", "NO_CERTIFICATE_ASSIGNED"):  # The latter for a key of another kind.
         return "the key belongs to another certificate, or the chain does not begin with its own"
     if error.reason is None:
-        return "not a PEM file, or an encrypted key"
+        return "both must be PEM files, the first with the certificate, the second with its key, without a password"
     return error.reason.replace("_", " ").lower()

@@ -98,7 +98,9 @@ def parse_tokens(text: str, *, source: str) -> tuple[Token, ...]:
     try:
         document = tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # tomllib raises them for long numbers and deep nesting.
-        raise SettingsError(f"{source}: {error}") from error
+        raise SettingsError(
+            f"{source}: {error}: the file holds [[token]] tables, which `lensgate tokens add` writes"
+        ) from error
     entries = document.pop("token", [])
     if document or not isinstance(entries, list):
         raise SettingsError(f"{source}: unexpected {_names(document) or 'token'}: only [[token]] tables are allowed")

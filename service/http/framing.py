@@ -14,12 +14,12 @@ HEAD_END = b"\r\n\r\n"
 # Longer numbers are not plausible sizes, and int() refuses those of 4,300 digits and more.
 _LENGTH = re.compile(rb"[ \t]*([0-9]{1,15})[ \t]*")
 _VERSIONS = ("1.1", "1.0")
-_PROXY_HEADER = "it begins with a header of the PROXY protocol, which the load balancer must not send here"
+PROXY_HEADER = "it begins with a header of the PROXY protocol, which the load balancer must not send here"
+_PROXY_STARTS = (b"PROXY ", b"\0\r\nQUIT\n")  # Of its two versions; the line ends before the second are left out.
 _OTHER_PROTOCOLS = {
     b"\x16\x03": "it is TLS, use http:// or set LENSGATE_TLS_CERTIFICATE",
     b"SM\r\n": "it is HTTP/2, use HTTP/1.1; gRPC has a port of its own (LENSGATE_GRPC_PORT)",
-    b"PROXY ": _PROXY_HEADER,
-    b"\0\r\nQUIT\n": _PROXY_HEADER,
+    **dict.fromkeys(_PROXY_STARTS, PROXY_HEADER),
 }
 """What the parser refuses of other protocols: it accepts the first line of HTTP/2, and line ends before a request."""
 
@@ -105,6 +105,11 @@ def refused_by_parser(error: httptools.HttpParserError, start: bytes) -> Malform
         if start.startswith(magic):
             reason = f": {protocol}"
     return MalformedRequest(f"the request is not HTTP/1.1{reason}")
+
+
+def is_proxy_header(start: bytes) -> bool:
+    """Return whether a connection begins with a header of the PROXY protocol."""
+    return start.lstrip(b"\r\n").startswith(_PROXY_STARTS)
 
 
 def may_be_request(data: bytes, start: int, max_header_bytes: int) -> bool:

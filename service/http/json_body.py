@@ -10,7 +10,7 @@ from fastapi.routing import APIRoute
 
 from service.errors import MalformedRequest
 
-UNREADABLE = "the body cannot be read: send JSON in UTF-8, with less nesting and shorter numbers"
+UNREADABLE = "the body cannot be read: send JSON in UTF-8, uncompressed, with less nesting and shorter numbers"
 
 
 def read_json(text: bytes) -> Any:

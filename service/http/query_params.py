@@ -1,6 +1,7 @@
 """Query strings: only known names, one value each, validated by a pydantic model."""
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Any
@@ -16,6 +17,9 @@ from service.http.percent_encoding import is_utf8
 # Pages accept extra names from links, probes those that load balancers add. Neither can contain `expected`.
 _CHECKED = ("/v1/", "/v2")
 _PROBES = "/v2/health/"
+
+# What other separators than & would begin: a parser takes it for a part of the value before it.
+_WITHIN_VALUE = re.compile(rb"[?;](\w+)=")
 
 
 async def check_query(request: Request) -> None:
@@ -33,10 +37,11 @@ async def check_query(request: Request) -> None:
 
 
 def check_names(request: Request, known: Iterable[str]) -> None:
-    """Raise MalformedRequest where the query holds a name that is not `known`, or one with two values."""
+    """Raise MalformedRequest for a name that is not `known`, is part of a value, or has two values."""
     if not (query := request.scope["query_string"]):
         return
     _check_encoding(query)
+    _check_separators(query, known)
     seen: dict[str, str] = {}
     for name, value in request.query_params.multi_items():
         if name not in known:
@@ -70,6 +75,16 @@ def _check_encoding(query: bytes) -> None:
         raise MalformedRequest(
             "the query must be percent-encoded UTF-8, such as id=caf%C3%A9: curl --url-query id=NAME writes it"
         )
+
+
+def _check_separators(query: bytes, known: Iterable[str]) -> None:
+    """Raise MalformedRequest for a known name within a value: the order of `id=a?expected=glasses` would be lost."""
+    for match in _WITHIN_VALUE.finditer(query):
+        if (name := match[1].decode()) in known:
+            raise MalformedRequest(
+                f"the query: {name} is part of the value before it: write & before each name after the first, and %3F "
+                "or %3B for a ? or ; of a value"
+            )
 
 
 def _describe(fault: Mapping[str, Any]) -> str:

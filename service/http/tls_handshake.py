@@ -9,11 +9,13 @@ from typing import cast
 
 from service.errors import MalformedRequest
 from service.http.connections import Handshakes
+from service.http.framing import PROXY_HEADER, is_proxy_header
 from service.http.raw_responses import make_refusal
 
 HANDSHAKE_SECONDS = 10.0
 """From a new connection to the end of its handshake."""
 
+_WITHOUT_TLS = "this port takes TLS only: use https://, not http://"
 _SHUTDOWN_SECONDS = 1.0
 _CLOSE_SECONDS = 1.0
 _MIN_SECONDS = 0.001
@@ -75,7 +77,7 @@ class Handshake(asyncio.Protocol):
         if self._is_lost.is_set() or transport.is_closing():
             return False
         # A record of TLS begins with a control character, a request with a letter.
-        if self._early[0][:1].isalpha():
+        if self._early[0][:1].isalpha() or is_proxy_header(self._early[0]):
             await self._refuse(transport)
             return False
         transport.pause_reading()
@@ -84,9 +86,10 @@ class Handshake(asyncio.Protocol):
     async def _refuse(self, transport: asyncio.Transport) -> None:
         """Answer, and discard the rest of the request: closing on unread bytes would lose the answer."""
         self._is_refused = True
+        has_header = is_proxy_header(self._early[0])
         self._early.clear()
-        error = MalformedRequest("this port takes TLS only: use https://, not http://")
-        transport.write(make_refusal(error, self._handshakes.on_refusal))
+        reason = f"the connection is not TLS: {PROXY_HEADER}" if has_header else _WITHOUT_TLS
+        transport.write(make_refusal(MalformedRequest(reason), self._handshakes.on_refusal))
         transport.write_eof()
         with suppress(TimeoutError):
             async with asyncio.timeout(_CLOSE_SECONDS):

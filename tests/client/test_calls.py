@@ -233,6 +233,13 @@ def test_other_failures_are_final_and_have_their_class(
     assert len(answers.seen) == 1
 
 
+def test_a_body_that_a_proxy_refuses_is_told_from_one_that_the_gate_refuses(script: Make) -> None:
+    with pytest.raises(BadImage, match="raise the limit of the proxy before the gate"):
+        script(ResponseSequence([httpx.Response(413, text="nginx")])).decide(FILE)
+    with pytest.raises(BadImage, match=r"it is body_too_large$"):
+        script(ResponseSequence([problem(413, "body_too_large")])).decide(FILE)
+
+
 def test_error_has_the_detail_of_the_gate(script: Make) -> None:
     with pytest.raises(BadImage) as caught:
         script(ResponseSequence([problem(422, "corrupt_image")])).decide(FILE)

@@ -1,5 +1,6 @@
 """Unknown names are refused with a hint on every path, and the log names the value, the caller and the reason."""
 
+import gzip
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -95,6 +96,28 @@ def test_two_values_are_an_error_and_the_same_value_twice_is_one(recorded: Runni
     assert recorded.client.get("/v1/decisions?decision=accept&decision=discard").status_code == 400
 
 
+@pytest.mark.parametrize(
+    "target",
+    [
+        "/v1/decisions?id=a?expected=glasses",
+        "/v1/decisions?source=a;expected=glasses",
+        "/v1/decisions/batch?source=a?expected=glasses",
+    ],
+)
+def test_an_order_within_another_value_is_an_error(recorded: Running, target: str) -> None:
+    answer = recorded.client.post(target, content=WHITE)
+    assert (answer.status_code, "expected is part of the value before it" in answer.text) == (400, True)
+
+
+def test_a_filter_within_another_value_is_an_error(recorded: Running) -> None:
+    assert recorded.client.get("/v1/decisions?source=a?reason=uncertain").status_code == 400
+
+
+@pytest.mark.parametrize("query", ["id=https://faces/1?seed=2;x=3", "id=a%3Fexpected%3Dglasses", "id=a%3bid%3d1?id"])
+def test_a_value_may_look_like_a_query(recorded: Running, query: str) -> None:
+    assert recorded.client.post(f"/v1/decisions?{query}", content=WHITE).status_code == 200
+
+
 def test_pages_and_probes_take_what_links_and_balancers_add(recorded: Running) -> None:
     for path in ("/", "/login", "/livez", "/readyz", "/metrics", "/v2/health/live"):
         assert recorded.client.get(path, params={"utm": "1"}).status_code == 200
@@ -169,6 +192,7 @@ def test_a_broken_body_that_begins_as_tls_does_is_not_taken_for_it(recorded: Run
         ("application/json", b'{"reviewer": ', "the body is not JSON: Expecting value at character 13"),
         ("application/json", b'{"reviewer": "Andr\xe9"}', "send JSON in UTF-8"),
         ("application/json", '{"reviewer": "Anna"}'.encode("utf-16"), "send JSON in UTF-8"),
+        ("application/json", gzip.compress(b'{"reviewer": "Anna"}', mtime=0), "send JSON in UTF-8, uncompressed"),
         ("application/json", b"[" * 30_000, "with less nesting"),
         ("application/json", b'{"count": ' + b"9" * 5_000 + b"}", "shorter numbers"),
         ("application/json", b'{"reviewer": "Anna", "reviewer": "Bea"}', "'reviewer' is repeated in one object"),

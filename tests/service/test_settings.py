@@ -71,6 +71,18 @@ def test_the_password_of_a_url_in_the_wrong_setting_is_not_shown(field: str, val
         assert "secret" not in str(caught.value)
 
 
+@pytest.mark.parametrize("field", ["tls_certificate", "tls_key", "tokens"])
+@pytest.mark.parametrize(
+    "value", ["-----BEGIN KEY-----\nc2VjcmV0", "LS0tLS1CRUdJTisecret", f"lensgate_{'x' * 43}", "[[token]]\na=1"]
+)
+def test_a_secret_in_the_place_of_its_path_is_not_shown(field: str, value: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        Settings.load({}, {f"LENSGATE_{field.upper()}": value})
+    assert str(caught.value).startswith(f"LENSGATE_{field.upper()}: must be the path of a file, not its content")
+    assert value[10:] not in str(caught.value)
+    assert Settings.load({}, {"LENSGATE_TOKENS": "lensgate_tokens.toml"}).tokens == Path("lensgate_tokens.toml")
+
+
 @pytest.mark.parametrize("host", ["::", "::1", "fe80::1%eth0", "127.0.0.1", "gate.example", "gate_1", "localhost"])
 def test_an_address_or_a_name_is_a_host(host: str) -> None:
     assert Settings.load({"host": host}, {}).host == host

@@ -16,6 +16,7 @@ _MAX_QUOTED = 200
 _MAX_DETAIL = 1_000
 _MAX_REQUEST_ID = 128
 _REDIRECTS = (301, 302, 303, 307, 308)
+_TOO_LARGE = 413
 _MAX_INPUT_SIZE = 4_096
 """Largest edge length of a model's input; a gate does not decode larger images."""
 
@@ -39,6 +40,8 @@ def read_error(response: GateResponse, *, now: float) -> GateError | None:
         detail = (
             f"HTTP {response.status} without a problem document of a Lensgate{response.way}: {body or 'empty body'}"
         )
+        if response.status == _TOO_LARGE:
+            detail += "; raise the limit of the proxy before the gate (in nginx: client_max_body_size)"
     if not isinstance(request_id, str):
         request_id = response.headers.get("x-request-id")
     return error_for_response(

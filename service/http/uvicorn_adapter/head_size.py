@@ -41,4 +41,7 @@ class HeadSize:
 
     def _check(self, size: int) -> None:
         if size > self.limit:
-            raise HeaderTooLarge(f"the request head exceeds {self.limit:,} bytes: shorten the URL or the headers")
+            raise HeaderTooLarge(
+                f"the request head exceeds {self.limit:,} bytes: shorten the URL or the headers, such as cookies, or "
+                "raise LENSGATE_MAX_HEADER_BYTES"
+            )

@@ -90,6 +90,16 @@ def test_unauthorized_v2_request_has_the_member_error(service: Running) -> None:
     )
 
 
+@pytest.mark.parametrize("value", ["Basic ZXZhOng=", token_of("gen"), "Token x", "Bearer"])
+def test_a_header_without_a_bearer_token_is_told_from_an_unknown_token(browser: httpx.Client, value: str) -> None:
+    """As from a proxy that asks for passwords, beside the session of a browser."""
+    log_in(browser, "eva")
+    answer = browser.get("/review", headers={"Authorization": value})
+    assert answer.status_code == 401
+    assert "holds no bearer token" in answer.json()["detail"]
+    assert token_of("gen") not in answer.text
+
+
 def test_two_authorization_headers_are_400(service: Running) -> None:
     twice = [("Authorization", f"Bearer {token_of('gen')}"), ("Authorization", "Bearer x")]
     assert service.client.get("/v1/model", headers=twice).status_code == 400
@@ -132,7 +142,8 @@ def test_unknown_tokens_count_as_authentication_failures(service: Running) -> No
     with httpx.Client(base_url=service.url, headers=bearer("prometheus"), trust_env=False) as prometheus:
         before = read_metric(prometheus, "lensgate_authentication_failures_total")
         service.client.get("/v1/model", headers={"Authorization": "Bearer x"})
-        service.client.get("/v1/model", headers={"Cookie": "lensgate_session=x"})
+        port = urlsplit(service.url).port
+        service.client.get("/v1/model", headers={"Cookie": f"lensgate_session_{port}=x"})
         service.client.post("/v1/session", json={"token": "x"})
         service.client.get("/v1/model")  # A request without credentials is not a failure.
         assert read_metric(prometheus, "lensgate_authentication_failures_total") - before == 3

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from lensgate.cli import main
-from service.access.tokens import hash_token, read_tokens
+from service.access.tokens import hash_token, make_token, read_tokens
 
 
 @pytest.fixture
@@ -184,3 +184,14 @@ def test_the_environment_names_the_file(path: Path, monkeypatch: pytest.MonkeyPa
     assert main(["tokens", "add", "gen"]) == 0
     assert len(read_tokens(path)) == 1
     assert main(["tokens", "list", "--file", str(path.with_name("absent.toml"))]) == 1
+
+
+def test_a_token_in_the_place_of_the_file_is_not_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    token = make_token()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LENSGATE_TOKENS", token)
+    assert main(["tokens", "add", "gen"]) == 1
+    error = capsys.readouterr().err
+    assert ("not its content" in error, token in error, list(tmp_path.iterdir())) == (True, False, [])

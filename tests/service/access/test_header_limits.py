@@ -71,6 +71,7 @@ def test_oversized_header_is_431_and_closes_the_connection(service: Running, hea
         answer = read_all(connection)
     assert answer.startswith(b"HTTP/1.1 431 ")
     assert b'"header_too_large"' in answer
+    assert b"or raise LENSGATE_MAX_HEADER_BYTES" in answer
     assert b"connection: close" in answer
     assert answer.count(b"HTTP/1.1 ") == 1
 

@@ -42,6 +42,11 @@ def test_origin_of_another_host_is_forbidden(origin: str, host: str) -> None:
         check_origin(origin=origin, site=None, host=host)
 
 
+def test_a_proxy_that_drops_the_port_is_told_to_keep_it() -> None:
+    with pytest.raises(Forbidden, match=r"with its port \(in nginx: proxy_set_header Host \$http_host\)"):
+        check_origin(origin="https://gate.example:8443", site="same-origin", host="gate.example")
+
+
 def test_a_null_origin_is_not_blamed_on_the_host() -> None:
     with pytest.raises(Forbidden, match="the Origin is null, as for a file"):
         check_origin(origin="null", site="same-origin", host="127.0.0.1:8000")

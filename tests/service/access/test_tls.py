@@ -25,6 +25,7 @@ from service.runtime import Runtime, build_runtime
 from service.server import Server
 from service.settings import Settings
 from tests.service.access.certificates import Files, make_certificate
+from tests.support.attacks import connected, read_all
 from tests.support.images import encode, flat
 from tests.support.models import brightness_model
 from tests.support.servers import TIMEOUT, FakeScorer, read_metric, wait_until
@@ -174,6 +175,14 @@ def test_a_request_without_tls_is_told_to_use_it(tmp_path: Path, loop: str) -> N
             assert client.get("/livez").status_code == 200
 
 
+def test_a_header_of_the_proxy_protocol_is_named(tmp_path: Path, loop: str) -> None:
+    with secured(tmp_path, loop) as service:
+        for header in (b"PROXY TCP4 10.0.0.1 10.0.0.2 51000 8000\r\n", b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\0"):
+            with connected(service.server.url) as connection:
+                connection.sendall(header + b"\x16\x03\x01")
+                assert b"a header of the PROXY protocol" in read_all(connection)
+
+
 def test_old_versions_of_tls_are_refused(tmp_path: Path) -> None:
     with secured(tmp_path) as service:
         old = service.files.trust()
@@ -262,8 +271,9 @@ def test_a_certificate_that_cannot_be_used_keeps_it_from_starting(tmp_path: Path
         (rsa.certificate, one.key, "another certificate"),
         (weak.certificate, weak.key, "key too small"),
         (tmp_path, one.key, "LENSGATE_TLS_CERTIFICATE"),
-        (tmp_path / "text", one.key, "not a PEM file"),
-        (locked.certificate, locked.key, "an encrypted key"),
+        (tmp_path / "text", one.key, "must be PEM files"),
+        (one.key, one.certificate, "the first with the certificate"),
+        (locked.certificate, locked.key, "without a password"),
     ):
         with pytest.raises(SettingsError, match=named):
             load_context(certificate, key)

@@ -53,6 +53,7 @@ def test_a_rate_without_a_burst_lets_one_seconds_requests_come_at_once() -> None
     ("text", "named"),
     [
         ("[[token]", "tokens.toml"),
+        ("lensgate_abc", r"holds \[\[token\]\] tables, which `lensgate tokens add` writes"),
         ("[tokens]\nname = 1", "tokens"),
         ("[token]\nname = 'x'", "only \\[\\[token"),
         ("token = [1]", "token 1"),
@@ -61,7 +62,7 @@ def test_a_rate_without_a_burst_lets_one_seconds_requests_come_at_once() -> None
         (entry(name='"two words"'), "name"),
         (entry(name='"anonymous"'), "anonymous is reserved"),
         (entry(scopes='["everything"]'), "scopes"),
-        (entry(scopes='"decide"'), "scopes"),
+        (entry(scopes='"decide"'), "scopes must be a list"),
         (entry(colour='"red"'), "colour"),
         (entry(requests_per_second="0"), "requests_per_second"),
         (entry(requests_per_second="inf"), "requests_per_second"),
