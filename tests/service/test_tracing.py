@@ -12,6 +12,7 @@ from threading import Thread
 
 import httpx
 import pytest
+from opentelemetry import propagate
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.sdk.trace.export import SpanExporter
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -87,6 +88,28 @@ def test_a_caller_that_does_not_sample_is_obeyed() -> None:
     exporter = InMemorySpanExporter()
     assert record(exporter, headers=[("traceparent", UNSAMPLED)]) is None
     assert not exporter.get_finished_spans()
+
+
+@pytest.fixture
+def unread(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """OpenTelemetry reads OTEL_PROPAGATORS once, when this module is imported."""
+    monkeypatch.delitem(sys.modules, propagate.__name__)
+    return monkeypatch
+
+
+@pytest.mark.parametrize(("propagators", "continues"), [("tracecontext,baggage", True), ("none", False)])
+def test_the_variable_of_opentelemetry_says_whose_traces_go_on(
+    unread: pytest.MonkeyPatch, propagators: str, continues: bool
+) -> None:
+    unread.setenv("OTEL_PROPAGATORS", propagators)
+    found = record(InMemorySpanExporter(), headers=[("traceparent", TRACEPARENT)])
+    assert (found == CALLER) == continues
+
+
+def test_headers_that_no_package_reads_are_an_error_of_settings(unread: pytest.MonkeyPatch) -> None:
+    unread.setenv("OTEL_PROPAGATORS", "tracecontext,unheard-of")
+    with pytest.raises(SettingsError, match=r"OTEL_\* .* unheard-of not found"):
+        Tracer("http://unused", exporter=InMemorySpanExporter())
 
 
 @pytest.mark.parametrize(("status", "expected"), [(422, StatusCode.UNSET), (500, StatusCode.ERROR)])
