@@ -6,6 +6,7 @@ Needs the extra `tracing`. OpenTelemetry's own variables configure the rest: `OT
 
 import logging
 import os
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from urllib.parse import urlsplit
@@ -21,7 +22,7 @@ from service.errors import SettingsError
 from service.timings import Stage
 
 EXPORT_SECONDS = 2.0
-"""Timeout of one export: an unreachable collector must not delay shutdown."""
+"""Timeout of one export, and of all those of the shutdown together: a dead collector must not delay it."""
 
 log = logging.getLogger(__name__)
 
@@ -59,8 +60,8 @@ class Tracer:
         _warn_of_grpc(endpoint)
         try:
             self._provider = TracerProvider(resource=_describe_service(), shutdown_on_exit=False)
-            exporter = exporter or OTLPSpanExporter(_with_path(endpoint), timeout=EXPORT_SECONDS)
-            self._provider.add_span_processor(BatchSpanProcessor(exporter))
+            self._exporter = exporter or OTLPSpanExporter(_with_path(endpoint), timeout=EXPORT_SECONDS)
+            self._provider.add_span_processor(BatchSpanProcessor(self._exporter))
             self._callers = _load_propagator()
         except ValueError as error:
             raise SettingsError(f"a variable OTEL_* has a value that OpenTelemetry refuses: {error}") from error
@@ -106,8 +107,12 @@ class Tracer:
         return f"{context.trace_id:032x}" if context.trace_flags.sampled else None
 
     def close(self) -> None:
-        """Flush pending spans, as far as the collector accepts them."""
+        """Flush pending spans, as far as the collector accepts them within `EXPORT_SECONDS`; drop the rest."""
+        # A full queue is several exports, each of which may take that long.
+        end = threading.Timer(EXPORT_SECONDS, self._exporter.shutdown)
+        end.start()
         self._provider.shutdown()
+        end.cancel()
 
 
 def _load_propagator() -> TextMapPropagator:
