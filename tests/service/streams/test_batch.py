@@ -338,10 +338,9 @@ def test_unexpected_exception_is_an_internal_error_of_one_line(service: Running)
     assert code(lines[4]) == "internal"
     assert "of ours" not in lines[4]["error"]["detail"]
     assert lines[5] == {"summary": {"accept": 3, "discard": 1, "error": 1}}
-    counted = {
-        status: service.metric("lensgate_upload_images_total", status=status) for status in ("200", "422", "500")
-    }
-    assert counted == {"200": 4, "422": 0, "500": 1}, "the status of the upload is 200: its images spend the budget"
+    statuses = ("200", "400", "422", "500")
+    counted = {status: service.metric("lensgate_upload_images_total", status=status) for status in statuses}
+    assert counted == {"200": 4, "400": 0, "422": 0, "500": 1}, "the upload has status 200: its images spend the budget"
 
 
 def test_stalled_upload_times_out() -> None:
