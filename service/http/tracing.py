@@ -1,27 +1,28 @@
 """Traces over OTLP, off unless an endpoint is set: a span for each request and one below it for each of its stages.
 
 Needs the extra `tracing`. OpenTelemetry's own variables configure the rest: `OTEL_SERVICE_NAME`,
-`OTEL_RESOURCE_ATTRIBUTES`, `OTEL_TRACES_SAMPLER`, `OTEL_EXPORTER_OTLP_HEADERS`.
+`OTEL_RESOURCE_ATTRIBUTES`, `OTEL_TRACES_SAMPLER`, `OTEL_PROPAGATORS`, `OTEL_EXPORTER_OTLP_HEADERS`.
 """
 
 import logging
 import os
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from urllib.parse import urlsplit
 
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.propagators.textmap import Getter, TextMapPropagator
 from opentelemetry.sdk.resources import SERVICE_NAME, Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 from opentelemetry.trace import SpanKind, StatusCode, set_span_in_context
-from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from service.errors import SettingsError
 from service.timings import Stage
 
 EXPORT_SECONDS = 2.0
-"""Timeout of one export: an unreachable collector must not delay shutdown."""
+"""Timeout of one export, and of all those of the shutdown together: a dead collector must not delay it."""
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +30,18 @@ _GRPC_PORT = 4317
 _PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
 _LOGGERS = (OTLPSpanExporter.__module__, "urllib3.connectionpool")
 
-_callers = TraceContextTextMapPropagator()
+_Headers = Callable[[str], Sequence[str]]
+"""Returns the values of a header."""
+
+
+class _HeaderGetter(Getter[_Headers]):
+    """Reads the headers that a propagator asks for."""
+
+    def get(self, carrier: _Headers, key: str) -> list[str]:
+        return list(carrier(key.lower()))
+
+    def keys(self, carrier: _Headers) -> list[str]:  # noqa: ARG002
+        return []
 
 
 class Tracer:
@@ -48,8 +60,9 @@ class Tracer:
         _warn_of_grpc(endpoint)
         try:
             self._provider = TracerProvider(resource=_describe_service(), shutdown_on_exit=False)
-            exporter = exporter or OTLPSpanExporter(_with_path(endpoint), timeout=EXPORT_SECONDS)
-            self._provider.add_span_processor(BatchSpanProcessor(exporter))
+            self._exporter = exporter or OTLPSpanExporter(_with_path(endpoint), timeout=EXPORT_SECONDS)
+            self._provider.add_span_processor(BatchSpanProcessor(self._exporter))
+            self._callers = _load_propagator()
         except ValueError as error:
             raise SettingsError(f"a variable OTEL_* has a value that OpenTelemetry refuses: {error}") from error
         self._tracer = self._provider.get_tracer("lensgate")
@@ -60,7 +73,7 @@ class Tracer:
         stages: Sequence[Stage],
         *,
         started: float,
-        headers: Callable[[str], Sequence[str]],
+        headers: _Headers,
         attributes: Mapping[str, str | int | float],
     ) -> str | None:
         """Create the spans of a request that ends now; return the trace id if it is sampled.
@@ -69,14 +82,15 @@ class Tracer:
             name: method and route.
             stages: the work on the request.
             started: its arrival, in seconds of the monotonic clock.
-            headers: returns the values of a header; `traceparent` continues the caller's trace.
+            headers: returns the values of a header; `traceparent`, or those of `OTEL_PROPAGATORS`, continue the
+                caller's trace.
             attributes: of the request's span, `http.response.status_code` among them.
         """
         # Spans use wall-clock time. One offset for all of them keeps durations right if that clock jumps.
         offset = time.time_ns() - time.monotonic_ns()
         span = self._tracer.start_span(
             name,
-            _callers.extract({name: headers(name) for name in _callers.fields}),
+            self._callers.extract(headers, getter=_HeaderGetter()),
             kind=SpanKind.SERVER,
             attributes=dict(attributes),
             start_time=_nanoseconds(started) + offset,
@@ -93,8 +107,19 @@ class Tracer:
         return f"{context.trace_id:032x}" if context.trace_flags.sampled else None
 
     def close(self) -> None:
-        """Flush pending spans, as far as the collector accepts them."""
+        """Flush pending spans, as far as the collector accepts them within `EXPORT_SECONDS`; drop the rest."""
+        # A full queue is several exports, each of which may take that long.
+        end = threading.Timer(EXPORT_SECONDS, self._exporter.shutdown)
+        end.start()
         self._provider.shutdown()
+        end.cancel()
+
+
+def _load_propagator() -> TextMapPropagator:
+    # The module reads OTEL_PROPAGATORS when it is imported, and raises for a name that it does not know.
+    from opentelemetry.propagate import get_global_textmap  # noqa: PLC0415
+
+    return get_global_textmap()
 
 
 def _describe_service() -> Resource:

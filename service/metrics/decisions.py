@@ -19,8 +19,8 @@ from service.metrics.shadow import ShadowMetrics
 from service.metrics.snapshot import BIN_EDGES
 from service.metrics.sources import SourceMetrics
 
-UPLOAD_STATUSES = (200, 413, 422, 500, 503, 504)
-"""Of an image of an upload: decided, too large, not a valid image, and the faults of the service."""
+UPLOAD_STATUSES = (200, 400, 413, 422, 500, 503, 504)
+"""Of an image of an upload: decided, a wrong part, too large, not a valid image, and the faults of the service."""
 
 REFUSAL_REASONS = ("malformed_request", "expectation_failed", "header_too_large", "connections", "handshakes")
 """The codes of answers to malformed HTTP, and the limits by which connections are closed without an answer."""

@@ -64,7 +64,7 @@ class DecisionWindow:
         """Return the values of the three gauges about it."""
         drift = self.drift()
         return {
-            "lensgate_reject_ratio": self.reject_ratio or 0.0,
+            "lensgate_reject_ratio": or_nan(self.reject_ratio),
             "lensgate_score_drift_psi": or_nan(drift.psi),
             "lensgate_score_drift_limit": or_nan(drift.limit),
         }
@@ -86,7 +86,7 @@ class RecentDecisions:
             made = make_gauge(name, text, merge="window", registry=registry)
             made.set_function(lambda: self.window().gauges()[f"lensgate_{name}"])
 
-        gauge("reject_ratio", f"Share of discarded images among the last {WINDOW:,} of each worker")
+        gauge("reject_ratio", f"Share of discarded images among the last {WINDOW:,} of each worker; NaN without any")
         gauge("score_drift_psi", f"Population stability index of each worker's last {WINDOW:,} scores against the card")
         gauge("score_drift_limit", "Limit of score_drift_psi; without drift at most one window in 1,000 exceeds it")
 

@@ -6,6 +6,7 @@ import contextlib
 import gc
 import itertools
 import logging
+import math
 import shutil
 import signal
 import threading
@@ -415,12 +416,12 @@ def test_the_metrics_are_those_of_the_new_version_and_the_old_ones_decisions_sta
     assert (info(fake("1")), info(new)) == (None, 1)
     assert (metric("band_low"), metric("band_high")) == (0.15, 0.33)
     assert metric("glasses_probability_bucket", le="0.33") == 1  # The one that ended after the swap.
-    assert metric("reject_ratio") == 0
+    assert math.isnan(metric("reject_ratio") or 0.0)  # No decision by the new version.
     asyncio.run(judge(runtime, meanwhile=lambda: None))
     assert metric("reject_ratio") == 1
     runtime.pipeline.swap(fake("3", band=CardBand(low=0.15, high=0.33)))
     assert metric("glasses_probability_bucket", le="0.33") == 2  # The same edges: no reset.
-    assert metric("reject_ratio") == 0
+    assert math.isnan(metric("reject_ratio") or 0.0)  # No decision by the new version.
 
 
 def is_served(client: httpx.Client, version: str) -> bool:

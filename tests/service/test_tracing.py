@@ -4,22 +4,25 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from threading import Thread
 
 import httpx
 import pytest
+from opentelemetry import propagate
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from opentelemetry.sdk.trace.export import SpanExporter
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 from prometheus_client import CollectorRegistry
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from service.errors import MalformedRequest, SettingsError
+from service.http import tracing
 from service.http.request_log import RequestLog
 from service.http.scope_state import RequestState
 from service.http.tracing import Tracer
@@ -87,6 +90,51 @@ def test_a_caller_that_does_not_sample_is_obeyed() -> None:
     exporter = InMemorySpanExporter()
     assert record(exporter, headers=[("traceparent", UNSAMPLED)]) is None
     assert not exporter.get_finished_spans()
+
+
+@pytest.fixture
+def unread(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """OpenTelemetry reads OTEL_PROPAGATORS once, when this module is imported."""
+    monkeypatch.delitem(sys.modules, propagate.__name__)
+    return monkeypatch
+
+
+@pytest.mark.parametrize(("propagators", "continues"), [("tracecontext,baggage", True), ("none", False)])
+def test_the_variable_of_opentelemetry_says_whose_traces_go_on(
+    unread: pytest.MonkeyPatch, propagators: str, continues: bool
+) -> None:
+    unread.setenv("OTEL_PROPAGATORS", propagators)
+    found = record(InMemorySpanExporter(), headers=[("traceparent", TRACEPARENT)])
+    assert (found == CALLER) == continues
+
+
+def test_headers_that_no_package_reads_are_an_error_of_settings(unread: pytest.MonkeyPatch) -> None:
+    unread.setenv("OTEL_PROPAGATORS", "tracecontext,unheard-of")
+    with pytest.raises(SettingsError, match=r"OTEL_\* .* unheard-of not found"):
+        Tracer("http://unused", exporter=InMemorySpanExporter())
+
+
+class SlowExporter(InMemorySpanExporter):
+    """Exports no span until it is shut down, as behind a collector that does not answer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_told = threading.Event()
+        self.was_told = False
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        self.was_told = self.is_told.wait(20)  # Less than the 30 s after which OpenTelemetry gives up.
+        return super().export(spans)
+
+    def shutdown(self) -> None:
+        self.is_told.set()
+
+
+def test_a_collector_that_does_not_answer_cannot_delay_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tracing, "EXPORT_SECONDS", 0.01)
+    exporter = SlowExporter()
+    record(exporter)
+    assert exporter.was_told
 
 
 @pytest.mark.parametrize(("status", "expected"), [(422, StatusCode.UNSET), (500, StatusCode.ERROR)])
@@ -209,7 +257,7 @@ def collector() -> Iterator[tuple[str, list[bytes]]]:
             pass
 
     with HTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever)
         thread.start()
         try:
             yield f"http://127.0.0.1:{server.server_port}", bodies

@@ -14,7 +14,7 @@ from service.api.batch.session import BatchSession
 from service.api.batch.tar_framing import TarParser
 from service.api.batch.upload_events import UploadParser
 from service.api.request_admission import CountRefusals
-from service.errors import Internal, MalformedRequest, NotReady, Overloaded
+from service.errors import Internal, MalformedRequest, NotReady, Overloaded, ServiceError
 from service.http.caller import name_caller
 from service.http.framing import repeated_parameter, single_header
 from service.http.openapi import BINARY, describe_body, describe_problems
@@ -112,11 +112,18 @@ class BatchResponse(Response):
         with CountRefusals(self._runtime.metrics), self._runtime.admission.stream(name_caller(scope)):
             try:
                 await session.run()
+            except Exception:
+                session.fault = Internal()
+                raise
             finally:
-                ended: dict[str, Any] = {"ended": "complete"}
-                if session.fault:
-                    ended = {"ended": session.fault.code, "detail": session.fault.detail[:500]}
-                request_state(scope).log = session.counts | ended
+                request_state(scope).log = session.counts | self._describe_end(session.fault)
+
+    def _describe_end(self, fault: ServiceError | None) -> dict[str, Any]:
+        """Return the log fields of an upload's end. The `code` marks a failed request, although it is answered 200."""
+        if fault is None:
+            return {"ended": "complete"}
+        source = {} if self._query.source is None else {"source": self._query.source}
+        return {"ended": fault.code, "code": fault.code, "detail": fault.detail[:500], **source}
 
 
 def make_batch_routes(runtime: Runtime) -> APIRouter:

@@ -387,22 +387,26 @@ def test_failed_requests_and_failed_images_of_uploads_are_recorded(recording: Ru
     files = [("image", ("bad.png", b"bad")), ("image", ("good.png", WHITE))]
     batch = recording.client.post("/v1/decisions/batch?source=gan-8", files=files)
     recording.client.get("/v1/decisions?colour=red")  # No request for a decision.
+    kind = {"Content-Type": "application/x-tar"}
+    cut = recording.client.post("/v1/decisions/batch?source=gan-9", content=b"no tar", headers=kind)
+    assert cut.status_code == 200
 
     def failures(**query: str) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = recording.client.get("/v1/failures", params=query).json()["failures"]
         return found
 
-    wait_until(lambda: len(failures()) == 3)
+    wait_until(lambda: len(failures()) == 4)
     shown = [(each["code"], each["status"], each["id"], each["source"], each["path"]) for each in failures()]
     assert set(shown) == {
         ("unsupported_image", None, "bad.png", "gan-8", "/v1/decisions/batch"),
         ("malformed_request", 400, "mine", None, "/v1/decisions"),
+        ("malformed_request", 200, None, "gan-9", "/v1/decisions/batch"),
         ("unsupported_image", 422, "a/b", "gan-7", "/v1/decisions"),
     }
     assert [each["id"] for each in failures(request_id=batch.headers["x-request-id"])] == ["bad.png"]
     assert [each["id"] for each in failures(id="a/b")] == ["a/b"]
     errors = recording.client.get("/v1/operations/history", params={"window": "24h"}).json()["errors"]
-    assert {code: sum(counts) for code, counts in errors.items()} == {"malformed_request": 1, "unsupported_image": 2}
+    assert {code: sum(counts) for code, counts in errors.items()} == {"malformed_request": 2, "unsupported_image": 2}
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
+from service.api.batch.session import BatchSession
 from tests.service.streams.uploads import (
     BOUNDARY,
     FORM_TYPE,
@@ -338,10 +339,23 @@ def test_unexpected_exception_is_an_internal_error_of_one_line(service: Running)
     assert code(lines[4]) == "internal"
     assert "of ours" not in lines[4]["error"]["detail"]
     assert lines[5] == {"summary": {"accept": 3, "discard": 1, "error": 1}}
-    counted = {
-        status: service.metric("lensgate_upload_images_total", status=status) for status in ("200", "422", "500")
-    }
-    assert counted == {"200": 4, "422": 0, "500": 1}, "the status of the upload is 200: its images spend the budget"
+    statuses = ("200", "400", "422", "500")
+    counted = {status: service.metric("lensgate_upload_images_total", status=status) for status in statuses}
+    assert counted == {"200": 4, "400": 0, "422": 0, "500": 1}, "the upload has status 200: its images spend the budget"
+
+
+def test_an_upload_that_ends_by_a_fault_does_not_claim_to_be_complete(
+    service: Running, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(_: BatchSession) -> None:
+        raise ValueError("of ours")
+
+    monkeypatch.setattr(BatchSession, "run", fail)
+    with caplog.at_level(logging.INFO, "service.access"):
+        service.client.post("/v1/decisions/batch", content=b"", headers={"Content-Type": TAR_TYPE})
+        wait_until(lambda: any("ended" in line for line in found(caplog)))
+    *_, line = found(caplog)
+    assert (line["ended"], line["code"], "of ours" in line["detail"]) == ("internal", "internal", False)
 
 
 def test_stalled_upload_times_out() -> None:
