@@ -39,7 +39,7 @@ from training.model.train import NETWORK_FILE, FittedModel, load_fitted, predict
 CALIBRATION_FILE = "calibration.json"
 CERTIFICATE_FILE = "certificate.json"
 NARROWEST = Band(0.03, 0.97)
-"""A certified band contains this one: no image is accepted with a label that is wrong with a probability of 3 % or more."""
+"""A certified band contains this one: no label that is wrong with a probability above 3 % is accepted."""
 
 
 class CalibrationRecord(Finding):
