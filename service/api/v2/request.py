@@ -102,17 +102,12 @@ def parse_request(
     return build_request(head, _cut(head.inputs, binary), model=model, read_shared=read_shared)
 
 
-def read_head(members: dict[str, Any], note_names: NoteNames) -> InferenceHead:
-    """Validate the JSON part of a request; `note_names` receives the caller's names before anything else is validated.
-
-    Raises:
-        MalformedRequest: the text names the member at fault.
-    """
+def note_caller(members: dict[str, Any], note_names: NoteNames) -> None:
+    """Note the caller's names before anything else is validated."""
     parameters = members.get("parameters")
     source = parameters.get("source") if isinstance(parameters, dict) else None
     names = {"id": members.get("id"), "source": source}
     note_names({name: value for name, value in names.items() if isinstance(value, str) and is_identity(value)})
-    return validate(InferenceHead, members)
 
 
 def build_request(
@@ -156,12 +151,12 @@ def _split(body: bytes | bytearray, header_length: int | None) -> tuple[memoryvi
 
 def _read_text(text: memoryview, note_names: NoteNames) -> InferenceHead:
     if len(text) > _CACHED_BYTES:
-        return read_head(_load(text), note_names)
+        return _read_head(_load(text), note_names)
     key = bytes(text)
     try:
         head = _read_cached(key)
     except MalformedRequest:
-        return read_head(_load(key), note_names)  # Raises again, after the names are noted.
+        return _read_head(_load(key), note_names)  # Raises again, after the names are noted.
     note_names({name: value for name, value in (("id", head.id), ("source", head.parameters.source)) if value})
     return head
 
@@ -180,6 +175,11 @@ def _load(text: bytes | memoryview) -> dict[str, Any]:
             "Inference-Header-Content-Length must be the length of the JSON in bytes"
         ) from error
     if not isinstance(head, dict):
+def _read_head(members: dict[str, Any], note_names: NoteNames) -> InferenceHead:
+    note_caller(members, note_names)
+    return validate(InferenceHead, members)
+
+
         raise MalformedRequest("the request must be a JSON object")
     _check_members_are_unique(bytes(text), head)
     return head

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from service.api.v2.served_model import ServedModel
-from service.errors import BodyTooLarge
+from service.errors import BodyTooLarge, MalformedRequest
 from service.grpc_server.messages import ModelInferResponse
 from service.grpc_server.requests import read_infer_request
 from tests.service.grpc_server.calls import (
@@ -214,6 +214,16 @@ def test_a_failed_image_is_logged_with_its_names(caller: Caller, caplog: pytest.
         wait_until(lambda: any(record.name == "service.access" for record in caplog.records))
     (line,) = (record.__dict__["fields"] for record in caplog.records if record.name == "service.access")
     assert (line["status"], line["code"], line["id"], line["source"]) == (422, "unsupported_image", "mine", "gan-7")
+
+
+def test_names_are_noted_before_the_inputs_are_found_at_fault() -> None:
+    request = pixels_request()
+    request.id = "mine"
+    request.raw_input_contents.append(b"")
+    noted: list[dict[str, str | int]] = []
+    with pytest.raises(MalformedRequest):
+        read_infer_request(encoded(request), model=SERVED, read_shared=lambda _: b"", note_names=noted.append)
+    assert noted == [{"id": "mine"}]
 
 
 def test_failed_requests_of_a_call_and_of_a_stream_are_recorded(tmp_path: Path) -> None:
