@@ -141,12 +141,26 @@ def build_request(
 
 def _split(body: bytes | bytearray, header_length: int | None) -> tuple[memoryview, memoryview]:
     whole = memoryview(body)
+    if header_length is None:
+        _check_first_bytes(bytes(whole[:64]))
     end = len(whole) if header_length is None else header_length
     if end > len(whole):
         raise MalformedRequest(f"Inference-Header-Content-Length is {end:,}, the body has {len(whole):,} bytes")
     if end > MAX_JSON_BYTES:
-        raise BodyTooLarge(f"{end:,} bytes of JSON: {MAX_JSON_BYTES:,} are allowed, send tensors as binary data")
+        raise BodyTooLarge(
+            f"{end:,} bytes of JSON: {MAX_JSON_BYTES:,} are allowed, send tensors as binary data behind it, with its "
+            "length in Inference-Header-Content-Length"
+        )
     return whole[:end], whole[end:]
+
+
+def _check_first_bytes(start: bytes) -> None:
+    """Raise MalformedRequest for a file, a form or compressed data, for which a JSON parser has no helpful text."""
+    if (text := start.lstrip()) and not text.startswith(b"{"):
+        raise MalformedRequest(
+            f"the body begins with {text[:8]!r}, not with a JSON object: send image files to /v1/decisions, forms and "
+            "tars to /v1/decisions/batch, and compressed JSON with its Content-Encoding"
+        )
 
 
 def _read_text(text: memoryview, note_names: NoteNames) -> InferenceHead:
@@ -159,6 +173,11 @@ def _read_text(text: memoryview, note_names: NoteNames) -> InferenceHead:
         return _read_head(_load(key), note_names)  # Raises again, after the names are noted.
     note_names({name: value for name, value in (("id", head.id), ("source", head.parameters.source)) if value})
     return head
+
+
+def _read_head(members: dict[str, Any], note_names: NoteNames) -> InferenceHead:
+    note_caller(members, note_names)
+    return validate(InferenceHead, members)
 
 
 @lru_cache(_CACHED_HEADS)
@@ -175,11 +194,6 @@ def _load(text: bytes | memoryview) -> dict[str, Any]:
             "Inference-Header-Content-Length must be the length of the JSON in bytes"
         ) from error
     if not isinstance(head, dict):
-def _read_head(members: dict[str, Any], note_names: NoteNames) -> InferenceHead:
-    note_caller(members, note_names)
-    return validate(InferenceHead, members)
-
-
         raise MalformedRequest("the request must be a JSON object")
     _check_members_are_unique(bytes(text), head)
     return head
