@@ -1,5 +1,6 @@
 """Bad requests over gRPC: each is refused with a status and a code that say whose fault it is."""
 
+import json
 import logging
 import math
 import tracemalloc
@@ -176,6 +177,24 @@ def test_a_message_above_the_limit_is_refused_by_its_real_size(
 @pytest.mark.parametrize("method", ["ModelInfer", "ModelReady"])
 def test_a_call_without_a_message_is_told_so(caller: Caller, method: str) -> None:
     check(caller.send([], method=method), EXHAUSTED, "body_too_large", "no whole message of at most 1,048,576 bytes")
+
+
+def test_a_message_that_is_too_large_is_not_sent_again(served: Running) -> None:
+    route = "/inference.GRPCInferenceService/ModelInfer"
+    before = served.metric("lensgate_requests_total", route=route, status="413")
+    policy = {
+        "maxAttempts": 5,
+        "initialBackoff": "0.001s",
+        "maxBackoff": "2s",
+        "backoffMultiplier": 2,
+        "retryableStatusCodes": ["RESOURCE_EXHAUSTED"],
+    }
+    names = [{"service": "inference.GRPCInferenceService"}]
+    config = json.dumps({"methodConfig": [{"name": names, "retryPolicy": policy}]})
+    with calling(served, **{"grpc.service_config": config}) as caller:
+        check(caller.ask(encoded(files_request(*[b""] * 9))), EXHAUSTED, "body_too_large", "9 images in one request")
+    wait_until(lambda: served.metric("lensgate_requests_total", route=route, status="413") > before)
+    assert served.metric("lensgate_requests_total", route=route, status="413") == before + 1
 
 
 def test_the_limit_of_a_message_without_images_is_its_own(caller: Caller) -> None:
