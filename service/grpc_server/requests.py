@@ -10,9 +10,10 @@ from service.api.v2.request import (
     NoteNames,
     SharedMemoryRange,
     build_request,
-    read_head,
+    note_caller,
     too_many_images,
 )
+from service.api.v2.schemas import InferenceHead, validate
 from service.api.v2.served_model import ServedModel
 from service.api.v2.tensors import pack_bytes
 from service.errors import MalformedRequest
@@ -60,21 +61,21 @@ def read_infer_request(
     """
     head, raw, parameters = split_request(message)
     request = parse_message(ModelInferRequest, head)
-    if parameters != len(request.parameters):
-        raise MalformedRequest("a parameter is repeated: send it once")
-    inputs, parts = _read_inputs(request.inputs, raw, model.max_images)
     members: dict[str, Any] = {
         "model_name": request.model_name,
         "model_version": request.model_version,
         "parameters": _read_parameters(request.parameters),
-        "inputs": inputs,
-        "outputs": [
-            {"name": output.name, "parameters": _read_parameters(output.parameters)} for output in request.outputs
-        ],
     }
     if request.id:
         members["id"] = request.id
-    return build_request(read_head(members, note_names), parts, model=model, read_shared=read_shared)
+    note_caller(members, note_names)
+    if parameters != len(request.parameters):
+        raise MalformedRequest("a parameter is repeated: send it once")
+    members["inputs"], parts = _read_inputs(request.inputs, raw, model.max_images)
+    members["outputs"] = [
+        {"name": output.name, "parameters": _read_parameters(output.parameters)} for output in request.outputs
+    ]
+    return build_request(validate(InferenceHead, members), parts, model=model, read_shared=read_shared)
 
 
 def _read_inputs(

@@ -45,4 +45,7 @@ def metadata_of(error: ServiceError, request_id: str) -> tuple[tuple[str, str], 
     if after := error.headers.get("Retry-After"):
         # The second is the name that gRPC's own retries read.
         metadata += [("retry-after", after), ("grpc-retry-pushback-ms", str(int(after) * 1000))]
+    elif code_of(error) is grpc.StatusCode.RESOURCE_EXHAUSTED:
+        # A message that is too large has the code of an overload. A negative number ends gRPC's own retries.
+        metadata.append(("grpc-retry-pushback-ms", "-1"))
     return tuple(metadata)

@@ -10,6 +10,7 @@ from service.errors import BodyTooSlow, Draining, ServiceError
 from service.grpc_server.calls import Call, open_call
 from service.grpc_server.infer import Inferrer
 from service.grpc_server.responses import encode_stream_error, encode_stream_response
+from service.grpc_server.wire import read_id
 from service.http.request_log import RequestLog
 from service.ids import new_id
 from service.inference.payload import Payload
@@ -107,12 +108,12 @@ class InferStream:
 
     async def _answer(self, message: Payload[bytes]) -> bytes:
         call = open_call(self._name, self._peer, request_id=new_id())
+        identity = read_id(message.data)
         try:
             with call.logged(self._log):
                 call.admit(self._guard)
                 return encode_stream_response(await self._inferrer.answer(call, _arrived(message)))
         except ServiceError as error:
-            identity = str(call.state.log.get("id", ""))
             return encode_stream_error(error, identity=identity, request_id=call.state.request_id)
 
     async def _write(self, response: bytes) -> None:

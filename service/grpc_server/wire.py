@@ -1,15 +1,19 @@
 """Split a `ModelInferRequest` into its head and its tensors, without copying a tensor."""
 
+from contextlib import suppress
+
+from common.identity import is_identity
 from service.errors import BodyTooLarge, MalformedRequest
 
 MAX_HEAD_BYTES = 2 * 2**20
 """Largest request without `raw_input_contents`: parsed, it occupies a multiple of its size, and parsing blocks."""
 
 # The protocol's fields that may repeat, with the largest number of each; parameters of Triton's clients are few.
-_PARAMETERS, _INPUTS, _OUTPUTS, _RAW = 4, 5, 6, 7
+_ID, _PARAMETERS, _INPUTS, _OUTPUTS, _RAW = 3, 4, 5, 6, 7
 _MAX_REPEATS = {_PARAMETERS: 64, _INPUTS: 3, _OUTPUTS: 4, _RAW: 3}
 _NAMES = {_PARAMETERS: "parameters", _INPUTS: "inputs", _OUTPUTS: "outputs", _RAW: "raw_input_contents"}
 _MAX_OTHERS = 64
+_MAX_ID_BYTES = 600  # More than the 128 characters of a valid one.
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _VARINT_BYTES = 10
@@ -46,6 +50,25 @@ def split_request(message: bytes) -> tuple[bytes, list[memoryview], int]:
             f"{size:,} bytes beside raw_input_contents: {MAX_HEAD_BYTES:,} are allowed, send tensors there"
         )
     return b"".join(head), raw, counts.get(_PARAMETERS, 0)
+
+
+def read_id(message: bytes) -> str:
+    """Return the caller's id, empty if there is no valid one; the rest of the message may be at fault.
+
+    Serializers write the fields in the order of their numbers, so those behind the id are not looked at.
+    """
+    whole = memoryview(message)
+    start = 0
+    with suppress(MalformedRequest):  # Such as at the end of the message.
+        for _ in range(_MAX_OTHERS):
+            tag, position = _varint(whole, start)
+            value, start = _skip(whole, position, tag & 7)
+            if tag == _ID << 3 | _BYTES:
+                text = bytes(whole[value : min(start, value + _MAX_ID_BYTES)]).decode(errors="replace")
+                return text if is_identity(text) else ""
+            if tag >> 3 > _ID:
+                break
+    return ""
 
 
 def _count(counts: dict[int, int], field: int) -> None:

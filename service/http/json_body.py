@@ -7,8 +7,10 @@ from typing import Any
 
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from service.errors import MalformedRequest
+from service.http.query_params import describe_unknown_name, names_of
 
 UNREADABLE = "the body cannot be read: send JSON in UTF-8, uncompressed, with less nesting and shorter numbers"
 
@@ -39,6 +41,21 @@ def _unique_members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         (repeated, _), *_ = Counter(name for name, _ in pairs).most_common(1)
         raise MalformedRequest(f"{repeated[:64]!r} is repeated in one object of the request: send it once")
     return members
+
+
+class KnownMembers(BaseModel):
+    """A JSON object whose members are all known."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _check_members(cls, value: object) -> object:
+        """Report the first unknown name alone; pydantic would report every one, and there may be 200,000."""
+        if isinstance(value, dict) and (unknown := value.keys() - names_of(cls)):
+            first = next(name for name in value if name in unknown)
+            raise ValueError(describe_unknown_name(first, names_of(cls)))
+        return value
 
 
 class JsonRoute(APIRoute):

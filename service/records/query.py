@@ -5,13 +5,14 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 from sqlalchemy import ColumnElement, Connection, Select, select
 
 from gate import Action, Label, Reason
 from gate.card import Probability
 from gate.validation import is_number
 from service.errors import NotFound
+from service.http.json_body import KnownMembers
 from service.ids import least_id
 from service.records.serialization import COLUMNS, RECORD_TABLES, read_record
 from service.records.store import Store
@@ -35,10 +36,10 @@ Time = Annotated[datetime, BeforeValidator(_no_number)]
 """A time of a query, by RFC 3339; a day means its first moment."""
 
 
-class Filters(BaseModel):
+class Filters(KnownMembers):
     """Filters of a query; omitted ones match every decision."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True)
 
     decision: Action | None = Field(None, description="The decision")
     reason: Reason | None = Field(None, description="The reason of the decision")

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from service.concurrency.shared_computation import SharedComputation
 from service.errors import Conflict, Forbidden, MalformedRequest, NotFound, RecordsUnavailable
 from service.http.downloads import Downloads
-from service.http.json_body import JsonRoute
+from service.http.json_body import JsonRoute, KnownMembers
 from service.http.openapi import BINARY, TEXT, describe_files, describe_problems
 from service.http.responses import json_response
 from service.ids import Source
@@ -30,10 +30,10 @@ from service.review.served_version import ServedVersion
 MAX_CLAIMED = 100
 
 
-class ReviewerBody(BaseModel):
+class ReviewerBody(KnownMembers):
     """The reviewer; with tokens the name of the token."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True)
 
     reviewer: Name | None = None
 

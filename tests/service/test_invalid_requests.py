@@ -197,6 +197,8 @@ def test_a_broken_body_that_begins_as_tls_does_is_not_taken_for_it(recorded: Run
         ("application/json", b'{"count": ' + b"9" * 5_000 + b"}", "shorter numbers"),
         ("application/json", b'{"reviewer": "Anna", "reviewer": "Bea"}', "'reviewer' is repeated in one object"),
         ("application/json", b'{"filters": {"version": "1", "version": "2"}}', "'version' is repeated in one object"),
+        ("application/json", b'{"reviwer": "Anna"}', "unknown name 'reviwer', did you mean 'reviewer'?"),
+        ("application/json", b'{"filters": {"sorce": "a"}}', "filters: unknown name 'sorce', did you mean 'source'?"),
     ],
 )
 def test_a_body_that_is_no_json_object_is_told_what_to_send(

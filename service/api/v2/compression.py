@@ -15,6 +15,7 @@ MINIMUM_BYTES = 1024
 _PIECE = 64 * 1024
 _STEP = 256 * 1024
 _WINDOWS = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
+_FORMATS = {"gzip": "gzip", "deflate": "deflate (zlib's format; raw deflate lacks its header)"}
 _ALIASES = {"x-gzip": "gzip"}  # RFC 9110, 8.4.1.3.
 
 
@@ -37,7 +38,7 @@ async def decompress(body: bytes | bytearray, encoding: str, permit: Permit) -> 
     try:
         return await _inflate(body, zlib.decompressobj(_WINDOWS[encoding]), permit)
     except zlib.error as error:
-        raise MalformedRequest(f"the body is not valid {encoding}: {error}") from error
+        raise MalformedRequest(f"the body is not valid {_FORMATS[encoding]}: {error}") from error
 
 
 def choose_encoding(accepted: str | None) -> str | None:

@@ -102,17 +102,12 @@ def parse_request(
     return build_request(head, _cut(head.inputs, binary), model=model, read_shared=read_shared)
 
 
-def read_head(members: dict[str, Any], note_names: NoteNames) -> InferenceHead:
-    """Validate the JSON part of a request; `note_names` receives the caller's names before anything else is validated.
-
-    Raises:
-        MalformedRequest: the text names the member at fault.
-    """
+def note_caller(members: dict[str, Any], note_names: NoteNames) -> None:
+    """Note the caller's names before anything else is validated."""
     parameters = members.get("parameters")
     source = parameters.get("source") if isinstance(parameters, dict) else None
     names = {"id": members.get("id"), "source": source}
     note_names({name: value for name, value in names.items() if isinstance(value, str) and is_identity(value)})
-    return validate(InferenceHead, members)
 
 
 def build_request(
@@ -146,24 +141,43 @@ def build_request(
 
 def _split(body: bytes | bytearray, header_length: int | None) -> tuple[memoryview, memoryview]:
     whole = memoryview(body)
+    if header_length is None:
+        _check_first_bytes(bytes(whole[:64]))
     end = len(whole) if header_length is None else header_length
     if end > len(whole):
         raise MalformedRequest(f"Inference-Header-Content-Length is {end:,}, the body has {len(whole):,} bytes")
     if end > MAX_JSON_BYTES:
-        raise BodyTooLarge(f"{end:,} bytes of JSON: {MAX_JSON_BYTES:,} are allowed, send tensors as binary data")
+        raise BodyTooLarge(
+            f"{end:,} bytes of JSON: {MAX_JSON_BYTES:,} are allowed, send tensors as binary data behind it, with its "
+            "length in Inference-Header-Content-Length"
+        )
     return whole[:end], whole[end:]
+
+
+def _check_first_bytes(start: bytes) -> None:
+    """Raise MalformedRequest for a file, a form or compressed data, for which a JSON parser has no helpful text."""
+    if (text := start.lstrip()) and not text.startswith(b"{"):
+        raise MalformedRequest(
+            f"the body begins with {text[:8]!r}, not with a JSON object: send image files to /v1/decisions, forms and "
+            "tars to /v1/decisions/batch, and compressed JSON with its Content-Encoding"
+        )
 
 
 def _read_text(text: memoryview, note_names: NoteNames) -> InferenceHead:
     if len(text) > _CACHED_BYTES:
-        return read_head(_load(text), note_names)
+        return _read_head(_load(text), note_names)
     key = bytes(text)
     try:
         head = _read_cached(key)
     except MalformedRequest:
-        return read_head(_load(key), note_names)  # Raises again, after the names are noted.
+        return _read_head(_load(key), note_names)  # Raises again, after the names are noted.
     note_names({name: value for name, value in (("id", head.id), ("source", head.parameters.source)) if value})
     return head
+
+
+def _read_head(members: dict[str, Any], note_names: NoteNames) -> InferenceHead:
+    note_caller(members, note_names)
+    return validate(InferenceHead, members)
 
 
 @lru_cache(_CACHED_HEADS)

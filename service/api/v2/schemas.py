@@ -29,8 +29,8 @@ from service.errors import (
     NotReady,
     Overloaded,
 )
+from service.http.json_body import KnownMembers
 from service.http.openapi import BINARY, describe_operation
-from service.http.query_params import describe_unknown_name, names_of
 from service.ids import Source
 
 MAX_DIMENSION = 2**31 - 1
@@ -64,19 +64,10 @@ Dimension = Annotated[int, Field(ge=1, le=MAX_DIMENSION)]
 Stateless = Annotated[Any, AfterValidator(_check_stateless)]
 
 
-class _Object(BaseModel):
-    """A JSON object whose names are all known."""
+class _Object(KnownMembers):
+    """A JSON object without conversions of its values, such as of "8" into 8."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _check_names(cls, value: object) -> object:
-        """Report the first unknown name alone; pydantic would report every one, and there may be 200,000."""
-        if isinstance(value, dict) and (unknown := value.keys() - names_of(cls)):
-            first = next(name for name in value if name in unknown)
-            raise ValueError(describe_unknown_name(first, names_of(cls)))
-        return value
+    model_config = ConfigDict(strict=True)
 
 
 class _Parameters(_Object):

@@ -95,7 +95,8 @@ class SharedMemoryRegions:
         """Read a range; its bytes must be reserved.
 
         Raises:
-            MalformedRequest: shared memory is off, the region is unknown, or the range is outside of it.
+            MalformedRequest: shared memory is off, the region is unknown or its object replaced, or the range is
+                outside of it.
         """
         region = self.check(part)
         data = os.pread(region.file, part.size, region.offset + part.offset)
@@ -123,12 +124,14 @@ class SharedMemoryRegions:
         """Return the region of a range.
 
         Raises:
-            MalformedRequest: shared memory is off, the region is unknown, or the range is outside of it.
+            MalformedRequest: shared memory is off, the region is unknown or its object replaced, or the range is
+                outside of it.
         """
         self._check_enabled()
         region = self._regions.get(part.region)
         if region is None:
             raise MalformedRequest(f"shared memory region {part.region[:64]!r} is not registered: register it first")
+        _check_not_replaced(region)
         if part.offset + part.size > region.size:
             raise MalformedRequest(
                 f"{part.size:,} bytes at offset {part.offset:,} are outside region {part.region!r} of {region.size:,}"
@@ -166,6 +169,22 @@ def _check_extent(file: int, key: str, end: int) -> None:
     if end > status.st_size:
         raise MalformedRequest(
             f"the shared memory object {key!r} has {status.st_size:,} bytes, the region ends at {end:,}"
+        )
+
+
+def _check_not_replaced(region: SharedMemoryRegion) -> None:
+    """Raise MalformedRequest if another object has the key, such as that of a caller that was started again.
+
+    The region would hold the old images. An object without a name is the region's: its caller may have unlinked it.
+    """
+    try:
+        status = (FOLDER / region.key.removeprefix("/")).lstat()
+    except FileNotFoundError:
+        return
+    if not os.path.samestat(status, os.fstat(region.file)):
+        raise MalformedRequest(
+            f"another shared memory object has the key {region.key!r} of region {region.name!r} now: unregister the "
+            "region, and register it again"
         )
 
 

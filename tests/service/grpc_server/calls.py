@@ -68,7 +68,7 @@ def path(method: str) -> str:
 
 
 @contextmanager
-def calling(service: Running, **options: int) -> Iterator[Caller]:
+def calling(service: Running, **options: int | str) -> Iterator[Caller]:
     """Connect to the gRPC port of a running service."""
     with grpc.insecure_channel(address(service), options=list(options.items())) as channel:
         yield Caller(channel)

@@ -1,5 +1,6 @@
 """Bad requests over gRPC: each is refused with a status and a code that say whose fault it is."""
 
+import json
 import logging
 import math
 import tracemalloc
@@ -14,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from service.api.v2.served_model import ServedModel
-from service.errors import BodyTooLarge
+from service.errors import BodyTooLarge, MalformedRequest
 from service.grpc_server.messages import ModelInferResponse
 from service.grpc_server.requests import read_infer_request
 from tests.service.grpc_server.calls import (
@@ -178,6 +179,24 @@ def test_a_call_without_a_message_is_told_so(caller: Caller, method: str) -> Non
     check(caller.send([], method=method), EXHAUSTED, "body_too_large", "no whole message of at most 1,048,576 bytes")
 
 
+def test_a_message_that_is_too_large_is_not_sent_again(served: Running) -> None:
+    route = "/inference.GRPCInferenceService/ModelInfer"
+    before = served.metric("lensgate_requests_total", route=route, status="413")
+    policy = {
+        "maxAttempts": 5,
+        "initialBackoff": "0.001s",
+        "maxBackoff": "2s",
+        "backoffMultiplier": 2,
+        "retryableStatusCodes": ["RESOURCE_EXHAUSTED"],
+    }
+    names = [{"service": "inference.GRPCInferenceService"}]
+    config = json.dumps({"methodConfig": [{"name": names, "retryPolicy": policy}]})
+    with calling(served, **{"grpc.service_config": config}) as caller:
+        check(caller.ask(encoded(files_request(*[b""] * 9))), EXHAUSTED, "body_too_large", "9 images in one request")
+    wait_until(lambda: served.metric("lensgate_requests_total", route=route, status="413") > before)
+    assert served.metric("lensgate_requests_total", route=route, status="413") == before + 1
+
+
 def test_the_limit_of_a_message_without_images_is_its_own(caller: Caller) -> None:
     answer = caller.ask(bytes(2**16 + 1), method="ModelMetadata")
     check(answer, EXHAUSTED, "body_too_large", "65,537 bytes: 65,536 are allowed")
@@ -214,6 +233,16 @@ def test_a_failed_image_is_logged_with_its_names(caller: Caller, caplog: pytest.
         wait_until(lambda: any(record.name == "service.access" for record in caplog.records))
     (line,) = (record.__dict__["fields"] for record in caplog.records if record.name == "service.access")
     assert (line["status"], line["code"], line["id"], line["source"]) == (422, "unsupported_image", "mine", "gan-7")
+
+
+def test_names_are_noted_before_the_inputs_are_found_at_fault() -> None:
+    request = pixels_request()
+    request.id = "mine"
+    request.raw_input_contents.append(b"")
+    noted: list[dict[str, str | int]] = []
+    with pytest.raises(MalformedRequest):
+        read_infer_request(encoded(request), model=SERVED, read_shared=lambda _: b"", note_names=noted.append)
+    assert noted == [{"id": "mine"}]
 
 
 def test_failed_requests_of_a_call_and_of_a_stream_are_recorded(tmp_path: Path) -> None:

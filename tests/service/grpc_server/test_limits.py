@@ -95,8 +95,11 @@ def test_tokens_scopes_and_rates_are_those_of_http(tmp_path: Path) -> None:
         assert service.client.get("/v1/model", headers=headers).status_code == 200
         limited = check(caller.ask(REQUEST, **as_caller("slow")), grpc.StatusCode.RESOURCE_EXHAUSTED, "rate_limited")
         assert int(limited.metadata["grpc-retry-pushback-ms"]) == 1000 * int(limited.metadata["retry-after"]) > 1000
-        answers = list(caller.stream([REQUEST], **as_caller("slow")))
-        assert ModelStreamInferResponse.FromString(answers[0]).error_message.startswith("rate_limited: ")
+        named = pixels_request()
+        named.id = "mine"
+        (answer,) = map(ModelStreamInferResponse.FromString, caller.stream([encoded(named)], **as_caller("slow")))
+        assert answer.error_message.startswith("rate_limited: ")
+        assert answer.infer_response.id == "mine"
         with pytest.raises(grpc.RpcError):
             next(caller.stream([REQUEST], **as_caller("reviewer")))
 

@@ -13,7 +13,7 @@ from tritonclient.grpc import service_pb2
 from service.errors import BodyTooLarge, MalformedRequest
 from service.grpc_server import messages
 from service.grpc_server.messages import ModelInferRequest
-from service.grpc_server.wire import MAX_HEAD_BYTES, split_request
+from service.grpc_server.wire import MAX_HEAD_BYTES, read_id, split_request
 
 FOLDER = Path(messages.__file__).parent
 MESSAGES = [name for name in vars(messages) if name.startswith(("Model", "Server"))]
@@ -59,6 +59,23 @@ def test_a_split_message_is_the_whole_one(
     assert count == len(parameters)
     del request.raw_input_contents[:]
     assert ModelInferRequest.FromString(head) == request
+
+
+@pytest.mark.parametrize(
+    ("message", "identity"),
+    [
+        (ModelInferRequest(model_name="glasses", id="übung-7").SerializeToString(), "übung-7"),
+        (ModelInferRequest(id="mine").SerializeToString() + b"\xff", "mine"),
+        (ModelInferRequest(model_name="glasses", raw_input_contents=[b"\x1a\x04mine"]).SerializeToString(), ""),
+        (ModelInferRequest(id="a\nb").SerializeToString(), ""),
+        (ModelInferRequest(id="x" * 5000).SerializeToString(), ""),
+        (b"\x1a\x02\xff\xff", "\ufffd\ufffd"),
+        (b"\x1a\x7fx", ""),
+        (b"", ""),
+    ],
+)
+def test_the_id_of_a_message_is_read_whatever_else_is_wrong(message: bytes, identity: str) -> None:
+    assert read_id(message) == identity
 
 
 @given(st.binary(max_size=60))

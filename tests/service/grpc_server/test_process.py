@@ -124,5 +124,7 @@ def test_a_signal_ends_it_with_status_0_and_loses_no_admitted_call(process: Proc
     infer = lines_of(process, "ModelInfer")
     assert found.count("OK") == sum(line["status"] == 200 for line in infer[before:])
     assert {line["status"] for line in infer} <= {200, 503}
-    assert [line["accept"] + line["discard"] for line in infer[: len(FILES) + 1]] == [1] * len(FILES) + [len(FILES)]
+    # A line is written just after its answer, and the next caller's worker may be faster.
+    named = [line for line in infer if line.get("id") == "run"]
+    assert [line["accept"] + line["discard"] for line in named] == [1] * len(FILES) + [len(FILES)]
     assert set(infer[0]["stages"]) == {"read", "decode", "queue", "inference"}

@@ -309,7 +309,24 @@ def test_images_beyond_the_limit_are_body_too_large() -> None:
 
 def test_json_that_is_too_large_is_not_even_parsed() -> None:
     with pytest.raises(BodyTooLarge, match="binary"):
-        parse(b"[" * (MAX_JSON_BYTES + 1))
+        parse(b"{" * (MAX_JSON_BYTES + 1))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"\x89PNG\r\n\x1a\n" + bytes(MAX_JSON_BYTES),
+        b"--x\r\nContent-Disposition: form-data",
+        b"\x1f\x8b\x08",
+        b"\xef\xbb\xbf{}",
+        b"\n[]",
+    ],
+)
+def test_a_body_that_is_no_json_object_is_shown_with_the_place_for_it(body: bytes) -> None:
+    with pytest.raises(MalformedRequest) as raised:
+        parse(body)
+    assert raised.value.detail.startswith(f"the body begins with {body.lstrip()[:8]!r}, not with a JSON object")
+    assert "/v1/decisions/batch" in raised.value.detail
 
 
 def answers(count: int = 2) -> list[ImageDecision]:

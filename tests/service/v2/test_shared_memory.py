@@ -39,6 +39,25 @@ def test_an_output_that_is_written_in_part_is_an_error(tmp_path: Path, monkeypat
     regions.unregister()
 
 
+def test_an_object_that_was_replaced_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shared_memory, "FOLDER", tmp_path)
+    (tmp_path / "key").write_bytes(b"old")
+    regions = SharedMemoryRegions(enabled=True)
+    regions.register("in", "/key", offset=0, size=3)
+    part = SharedMemoryRange("in", 0, 3)
+    (tmp_path / "key").rename(tmp_path / "kept")  # Its inode number is not used again.
+    assert regions.read(part) == b"old"
+    (tmp_path / "key").write_bytes(b"new")
+    with pytest.raises(MalformedRequest, match="another shared memory object has the key '/key' of region 'in' now"):
+        regions.read(part)
+    with pytest.raises(MalformedRequest, match="unregister the region"):
+        regions.write(part, b"out")
+    regions.unregister("in")
+    regions.register("in", "/key", offset=0, size=3)
+    assert regions.read(part) == b"new"
+    regions.unregister()
+
+
 @pytest.mark.parametrize(("first", "second"), [(0, 0), (0, 7), (7, 0)])
 def test_outputs_that_would_overwrite_each_other_are_an_error(first: int, second: int) -> None:
     parts = [(SharedMemoryRange("out", offset, 64), b"12345678") for offset in (first, second)]
