@@ -14,7 +14,7 @@ from tests.browser.browser import NARROW, WIDE, Scheme, check_accessibility, che
 from tests.browser.desk import Desk, open_desk
 from tests.service.review.decisions import audited, decision, fill
 
-ODD = "run 7/50% off?#<b>/☃.png"
+ODD = "run  7/50% off?#<b>/☃.png"
 
 
 @pytest.fixture(scope="module")
@@ -238,6 +238,7 @@ def test_any_id_has_a_page_and_an_unknown_one_helps(desk: Desk) -> None:
     with open_page(desk.browser, desk.running.url, allowed=["404"]) as page:
         visit(page, f"/decisions/{quote(ODD, safe='')}")
         expect(page.locator("#title")).to_have_text(ODD)
+        assert page.locator("#title").inner_text() == ODD  # With both blanks, as it is copied.
         answer = page.goto("/decisions/face-100")
         assert answer is not None
         assert answer.status == 404
