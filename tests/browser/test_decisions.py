@@ -14,7 +14,7 @@ from tests.browser.browser import NARROW, WIDE, Scheme, check_accessibility, che
 from tests.browser.desk import Desk, open_desk
 from tests.service.review.decisions import audited, decision, fill
 
-ODD = "run 7/50% off?#<b>/☃.png"
+ODD = "run  7/50% off?#<b>/☃.png"
 
 
 @pytest.fixture(scope="module")
@@ -116,6 +116,17 @@ def test_time_of_the_address_stays_exact_while_other_filters_change(desk: Desk) 
         page.get_by_label("From", exact=True).fill("2026-10-26T02:30")
         page.get_by_role("button", name="Apply").click()
         expect(page).to_have_url(re.compile(r"since=2026-10-26T01%3A30%3A00Z$"))
+
+
+def test_filters_that_their_fields_cannot_show_stay_in_use(desk: Desk) -> None:
+    with open_page(desk.browser, desk.running.url) as page:
+        visit(page, "/decisions?since=2026-11-30_12:00:00Z&min_probability=%2B0.5&max_probability=1.")
+        expect(page.get_by_label("From", exact=True)).to_have_value("2026-11-30_12:00:00Z")
+        expect(page.get_by_label("Probability from")).to_have_value("0.5")
+        page.get_by_label("Reason").select_option("uncertain")
+        page.get_by_role("button", name="Apply").click()
+        applied = r"\?reason=uncertain&since=2026-11-30_12%3A00%3A00Z&min_probability=0.5&max_probability=1$"
+        expect(page).to_have_url(re.compile(applied))
 
 
 def test_a_time_without_a_zone_is_utc_as_for_the_api(desk: Desk) -> None:
@@ -227,6 +238,7 @@ def test_any_id_has_a_page_and_an_unknown_one_helps(desk: Desk) -> None:
     with open_page(desk.browser, desk.running.url, allowed=["404"]) as page:
         visit(page, f"/decisions/{quote(ODD, safe='')}")
         expect(page.locator("#title")).to_have_text(ODD)
+        assert page.locator("#title").inner_text() == ODD  # With both blanks, as it is copied.
         answer = page.goto("/decisions/face-100")
         assert answer is not None
         assert answer.status == 404
@@ -257,3 +269,10 @@ def test_ages_grow_while_the_list_is_open(desk: Desk) -> None:
         page.clock.fast_forward("02:30")
         expect(age).not_to_have_text(before)
         expect(age).to_have_text(re.compile(r"^[2-4] min ago$"))
+
+
+def test_a_time_ahead_of_the_readers_clock_has_no_age(desk: Desk) -> None:
+    with open_page(desk.browser, desk.running.url) as page:
+        page.clock.install(time="2027-01-15T07:00:00Z")
+        visit(page, "/decisions?id=face-0")
+        expect(page.locator("#results time")).to_contain_text("15 Jan 2027")

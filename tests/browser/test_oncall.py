@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from tests.browser.browser import NARROW, WIDE, Scheme, check_accessibility, check_width, open_page
 from tests.browser.panel import DARK, GREY, change_snapshot
@@ -107,6 +107,38 @@ def test_failed_loads_are_shown_with_their_runbooks(browser: Browser, restarted:
             expect(link).to_have_attribute("href", f"http://wiki.example/runbooks#lensgate{alert}")
         expect(page.get_by_role("link", name="Grafana")).to_have_attribute("href", ADDRESSES["grafana_url"])
         check_accessibility(page)
+
+
+def test_late_examples_do_not_bring_back_the_window_chosen_before(browser: Browser, restarted: Running) -> None:
+    held: list[Route] = []
+
+    def hold_the_first(route: Route) -> None:
+        if held:
+            route.continue_()
+        else:
+            held.append(route)
+
+    with open_page(browser, restarted.url) as page:
+        page.route("**/v1/failures?*", hold_the_first)
+        with page.expect_request("**/v1/failures?*"):
+            page.goto("/")
+        page.get_by_text("24 h", exact=True).click()
+        expect(page.locator(".error-bars")).to_have_attribute("data-steps", "96")
+        with page.expect_response("**/v1/failures?*") as late:
+            held[0].continue_()
+        late.value.finished()
+        page.evaluate("fetch('/v1/session').then((response) => response.text())")
+        expect(page.locator(".error-bars")).to_have_attribute("data-steps", "96")
+
+
+def test_the_history_goes_on_after_the_clock_of_the_service_is_set_back(browser: Browser, restarted: Running) -> None:
+    with open_page(browser, restarted.url) as page:
+        page.clock.install()
+        page.goto("/")
+        expect(page.locator("#history-readout")).to_contain_text("Last 15 minutes")
+        change_snapshot(page, lambda snapshot: snapshot.update(time=snapshot["time"] - 3600))
+        with page.expect_request("**/v1/operations/history?*"):
+            page.clock.run_for(2_500)
 
 
 def test_a_promotion_is_marked_and_versions_are_compared(browser: Browser, restarted: Running) -> None:

@@ -30,6 +30,14 @@ def test_the_page_is_whole_and_accessible_at_every_width_and_in_both_schemes(
         check_accessibility(page)
 
 
+def test_text_of_twice_the_size_does_not_widen_the_pages(browser: Browser, idle: Running) -> None:
+    with open_page(browser, idle.url, width=NARROW, allowed=["404"]) as page:
+        for path in ("/", "/decisions", "/review", "/docs"):
+            page.goto(path)
+            page.evaluate("document.documentElement.style.fontSize = '200%'")
+            check_width(page)
+
+
 @pytest.mark.parametrize("width", [320, 768, 1024])
 def test_no_fact_of_a_discarded_image_lies_over_the_next_one(browser: Browser, busy: Running, width: int) -> None:
     busy.post(encode(BRIGHT), id="contradicted", expected="no_glasses")

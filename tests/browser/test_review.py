@@ -4,7 +4,7 @@ from pathlib import Path
 from secrets import token_urlsafe
 
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Route, expect
 from sqlalchemy import select
 
 from service.access.tokens import hash_token
@@ -300,7 +300,9 @@ def test_name_view_and_answer_are_remembered(desk: Desk) -> None:
         page.get_by_label("Your name").fill("Béla")
         page.keyboard.press("Enter")
         expect(page.locator("#who")).to_contain_text("Béla")
-        expect(page.get_by_text("Other reviewers are looking at 3 more")).to_be_visible()
+        expect(page.locator(".tile")).to_have_count(3)  # They are no longer reserved for Anna.
+        with desk.sit_down() as other:
+            expect(other.get_by_text("Other reviewers are looking at 3 more")).to_be_visible()
 
 
 @pytest.mark.parametrize("width", [320, WIDE])
@@ -310,6 +312,24 @@ def test_the_longest_names_of_reviewer_and_source_do_not_widen_the_page(desk: De
         button(page, "Certify")
         expect(page.locator("#certificate-body")).to_contain_text("W" * 128)
         check_width(page)
+
+
+def test_a_certificate_that_arrives_late_does_not_replace_a_later_one(desk: Desk) -> None:
+    held: list[Route] = []
+    with desk.sit_down() as page:
+        page.route("**/v1/review/certificate?source=first", lambda route: held.append(route))  # noqa: PLW0108 - no builtin
+        page.locator("#certificate-form input").fill("first")
+        with page.expect_request("**/v1/review/certificate?source=first"):
+            button(page, "Certify")
+        expect(page.locator("#certificate-body")).to_have_text("Computing …")
+        page.locator("#certificate-form input").fill("second")
+        button(page, "Certify")
+        expect(page.locator("#certificate-body")).to_contain_text("source second")
+        with page.expect_response("**/v1/review/certificate?source=first") as late:
+            held[0].continue_()
+        late.value.finished()
+        page.evaluate("fetch('/v1/session').then((response) => response.text())")
+        expect(page.locator("#certificate-body")).to_contain_text("source second")
 
 
 def test_single_keys_can_be_switched_off(desk: Desk) -> None:

@@ -208,6 +208,17 @@ def test_a_proxys_error_is_named_in_place_of_the_images(desk: Desk) -> None:
         expect(page.locator("#stage")).to_contain_text("a proxy answered /v1/review/claims with status 404")
 
 
+def test_a_page_that_could_not_begin_begins_later(desk: Desk) -> None:
+    with open_page(desk.browser, desk.running.url, allowed=REFUSED) as page:
+        page.clock.install()
+        page.route("**/v1/session", lambda route: route.fulfill(status=503, body="restarting"))
+        page.goto("/review")
+        expect(page.locator("#stage")).to_contain_text("The page retries automatically.")
+        page.unroute("**/v1/session")
+        page.clock.run_for(5_000)
+        expect(page.get_by_label("Your name")).to_be_visible()
+
+
 # The first verdict gets no answer, ever, and time-outs are short.
 DEAD = """
 const [send, wait] = [window.fetch, AbortSignal.timeout.bind(AbortSignal)];

@@ -39,7 +39,7 @@ export function stayWhile(hasWork) {
 
 /** The login page, which leads back to this one. */
 export function loginUrl() {
-  return `/login?next=${encodeURIComponent(location.pathname + location.search)}`;
+  return `/login?next=${encodeURIComponent(location.pathname + location.search + location.hash)}`;
 }
 
 /**

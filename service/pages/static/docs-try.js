@@ -3,11 +3,12 @@
 import { session } from "./api.js";
 import { exampleOf, limitsOf, nameOf, withoutNull } from "./docs-schema.js";
 import { byId, h } from "./dom.js";
+import { areReadable, UNREADABLE } from "./files.js";
 import { milliseconds } from "./format.js";
 
 /** @import { DocsContext, Endpoint, Media, OpenApi, Parameter } from "../types" */
 
-/** @typedef {{ part: HTMLElement, read: () => Promise<BodyInit | null>, kind?: string }} BodyField */
+/** @typedef {{ part: HTMLElement, read: () => Promise<BodyInit | null>, chosen: () => File[], kind?: string }} BodyField */
 
 const MAX_CHARACTERS = 20_000;
 const SAMPLE = "/static/sample.jpg";
@@ -39,7 +40,8 @@ export function tryForm(endpoint, { document }) {
     try {
       result.replaceChildren(...(await send(endpoint, fields, body)));
     } catch (error) {
-      result.replaceChildren(h("p", { class: "notice notice--bad" }, `No response: ${error}`));
+      const text = (await areReadable(body?.chosen() ?? [])) ? `No response: ${error}` : `Not sent: ${UNREADABLE}.`;
+      result.replaceChildren(h("p", { class: "notice notice--bad" }, text));
     }
     button.disabled = false;
   });
@@ -84,17 +86,19 @@ function bodyField(id, content, document) {
   if (kind.endsWith("json")) {
     const text = h("textarea", { id: `${id}-body`, class: "input docs-body", spellcheck: "false" });
     text.value = JSON.stringify(exampleOf(schema, document), null, 2);
-    return { part: labelled(text, "Body"), read: async () => text.value, kind };
+    return { part: labelled(text, "Body"), read: async () => text.value, chosen: () => [], kind };
   }
   const file = h("input", { id: `${id}-body`, type: "file", class: "input" });
   const isForm = kind === "multipart/form-data";
   file.multiple = isForm;
+  const chosen = () => [...(file.files ?? [])];
   const note = h("p", { class: "soft small" }, "Without a file, the sample image below is sent.");
   const sample = h("img", { src: SAMPLE, alt: "A drawn face with glasses", class: "docs-sample", loading: "lazy" });
   return {
     part: h("div", { class: "docs-image" }, labelled(file, isForm ? "Images" : "Image"), note, sample),
+    chosen,
     read: async () => {
-      const files = file.files?.length ? [...file.files] : [await sampleFile()];
+      const files = file.files?.length ? chosen() : [await sampleFile()];
       if (!isForm) return files[0];
       const form = new FormData();
       for (const each of files) form.append(each.name, each);

@@ -14,14 +14,19 @@ export class Errors {
   /** @type {Map<string, { total: number, failures: Failure[] }>} */
   #examples = new Map();
   #shown = "";
+  #turn = 0;
 
   /** @param {OperationsHistory} history */
-  async show({ errors, window }) {
+  async show({ errors }) {
+    this.#turn += 1;
+    const turn = this.#turn;
     const totals = Object.entries(errors)
       .map(([code, counts]) => ({ code, counts, total: counts.reduce((all, each) => all + each, 0) }))
       .filter(({ total }) => total > 0)
       .sort((one, other) => other.total - one.total);
-    await Promise.all(totals.map(({ code, total }) => this.#load(code, `${window} ${total}`, total)));
+    await Promise.all(totals.map(({ code, total }) => this.#load(code, total)));
+    // Late examples must not bring back the window chosen before.
+    if (turn !== this.#turn) return;
     const key = JSON.stringify([totals, [...this.#examples]]);
     const place = byId("errors");
     if (key === this.#shown) {
@@ -46,10 +51,9 @@ export class Errors {
 
   /**
    * @param {string} code
-   * @param {string} key
    * @param {number} total
    */
-  async #load(code, key, total) {
+  async #load(code, total) {
     if (this.#examples.get(code)?.total === total) return;
     const query = new URLSearchParams({ code, limit: String(EXAMPLES) });
     try {
@@ -59,7 +63,6 @@ export class Errors {
     } catch {
       // The next reading tries again; the counts are shown without examples.
     }
-    return key;
   }
 
   /**

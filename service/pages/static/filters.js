@@ -100,12 +100,14 @@ function control({ name, kind, choices = [] }, value) {
   const types = { text: "text", number: "number", time: "datetime-local" };
   const limits =
     kind === "number" ? { min: 0, max: 1, step: "any" } : kind === "time" ? { step: 1 } : { maxlength: 160 };
+  const shown = kind === "time" ? toLocal(value) : kind === "number" ? toNumber(value) : value;
   return h("input", {
     ...common,
     ...limits,
     class: "input",
-    type: types[kind],
-    value: kind === "time" ? toLocal(value) : value,
+    // What the field of its kind cannot show is shown as text: from an empty field the next Apply would drop it.
+    type: value && !shown ? "text" : types[kind],
+    value: shown || value,
     "data-utc": kind === "time" ? value : null,
     spellcheck: "false",
   });
@@ -130,6 +132,15 @@ function timeOf(local, given) {
 function toUtc(local) {
   const time = new Date(local);
   return Number.isNaN(time.getTime()) ? local : time.toISOString().replace(".000Z", "Z");
+}
+
+/**
+ * A number as a field shows it, which refuses "+0.5" and "1."; "" for another text.
+ *
+ * @param {string} text
+ */
+function toNumber(text) {
+  return text.trim() && Number.isFinite(Number(text)) ? String(Number(text)) : "";
 }
 
 /** @param {string} utc */

@@ -148,16 +148,16 @@ export function moment(time) {
 }
 
 /**
- * The age: "12 s ago", "5 min ago", "3 h ago"; after a day the date.
+ * The age: "12 s ago", "5 min ago", "3 h ago"; after a day the date, and before the reader's clock, which is late then.
  *
  * @param {number | string} time
  * @param {number} [now]
  */
 export function ago(time, now = Date.now()) {
-  const seconds = Math.max(0, Math.round((now - new Date(time).getTime()) / 1000));
-  if (seconds < 60) return `${seconds} s ago`;
-  if (seconds < 3600) return `${Math.floor(seconds / 60)} min ago`;
-  return seconds < 86400 ? `${Math.floor(seconds / 3600)} h ago` : moment(time);
+  const seconds = Math.round((now - new Date(time).getTime()) / 1000);
+  if (seconds < -60 || seconds >= 86400) return moment(time);
+  if (seconds < 60) return `${Math.max(0, seconds)} s ago`;
+  return seconds < 3600 ? `${Math.floor(seconds / 60)} min ago` : `${Math.floor(seconds / 3600)} h ago`;
 }
 
 /**

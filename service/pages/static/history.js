@@ -53,11 +53,12 @@ export class History {
       this.#show(inMemory(snapshot));
       return;
     }
-    if (this.#isLoading || snapshot.time < this.#due) return;
+    const now = performance.now(); // The service's clock may be set back.
+    if (this.#isLoading || now < this.#due) return;
     const turn = this.#turn;
     const { every } = WINDOWS[this.#window];
     this.#isLoading = true;
-    this.#due = snapshot.time + every;
+    this.#due = now + every * 1000;
     try {
       /** @type {OperationsHistory} */
       const found = await api(`/v1/operations/history?window=${this.#window}`, { signal: AbortSignal.timeout(20_000) });

@@ -17,6 +17,8 @@ function target() {
   const home = new URL("/", location.origin);
   try {
     const url = new URL(query.get("next") ?? "/", home);
+    // A redirect keeps the fragment of the page that it leads away from.
+    url.hash ||= location.hash;
     return url.origin === home.origin && url.pathname !== "/login" ? url : home;
   } catch {
     return home;

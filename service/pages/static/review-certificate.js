@@ -11,6 +11,8 @@ const MAX_LABELS = 20_000;
 
 const LONGEST_MS = 300_000; // It reads all verdicts, after others who wait for the same.
 
+let turn = 0;
+
 export function showCertificates() {
   const form = /** @type {HTMLFormElement} */ (byId("certificate-form"));
   form.addEventListener("submit", (event) => {
@@ -21,19 +23,29 @@ export function showCertificates() {
 
 /** @param {string} source */
 async function load(source) {
+  turn += 1;
+  const mine = turn;
   const place = byId("certificate-body");
   place.setAttribute("aria-busy", "true");
+  place.replaceChildren(h("p", { class: "soft small" }, "Computing …"));
+  const parts = await certify(source);
+  // A late response must not replace that of a later request.
+  if (mine !== turn) return;
+  place.replaceChildren(...parts);
+  place.setAttribute("aria-busy", "false");
+}
+
+/** @param {string} source */
+async function certify(source) {
   try {
     /** @type {Recertificate} */
     const found = await api(`/v1/review/certificate${source ? `?source=${encodeURIComponent(source)}` : ""}`, {
       signal: AbortSignal.timeout(LONGEST_MS),
     });
-    place.replaceChildren(...describe(found));
+    return describe(found);
   } catch (error) {
     const text = detailOf(error, "The service does not respond. Try again in a moment.");
-    place.replaceChildren(h("p", { class: "notice notice--warn small" }, text));
-  } finally {
-    place.setAttribute("aria-busy", "false");
+    return [h("p", { class: "notice notice--warn small" }, text)];
   }
 }
 

@@ -58,9 +58,12 @@ export class ReviewSession {
     this.#renewal = setInterval(() => this.#renew(), RENEW_MS);
   }
 
-  stop() {
+  /** End the session; its images are free for the next name. */
+  async stop() {
     clearInterval(this.#renewal);
     this.#onChange = () => {};
+    await this.#request;
+    await this.#release("/v1/review/claims");
   }
 
   get count() {
@@ -174,12 +177,17 @@ export class ReviewSession {
     this.error = null;
     this.#onChange();
     await this.#request;
+    await this.#release(path);
+    await this.refresh();
+  }
+
+  /** @param {string} path */
+  async #release(path) {
     try {
       await api(path + this.#query(), { method: "DELETE" });
     } catch {
       // The claims expire by themselves; the next request reports the problem.
     }
-    await this.refresh();
   }
 
   async #claim() {

@@ -24,6 +24,7 @@ const KEYS = { g: "glasses", n: "no_glasses", u: "unclear", s: "skipped", z: "un
 const SHORTCUTS = [...Object.keys(KEYS), "1", "2"];
 const PROGRESS_MS = 10_000;
 const RETRY_MS = 5_000;
+const LASTING = [400, 401, 403, 404]; // Later requests would fail as well.
 const NAME = "lensgate.reviewer";
 const NAME_FAULT = "reviewer: ";
 const DOUBLE_CLICK_MS = 300;
@@ -201,6 +202,17 @@ function showOption(name) {
 
 // --- Reviewer and background requests -----------------------------------------------------------------------------
 
+async function open() {
+  try {
+    await begin();
+  } catch (error) {
+    byId("side").hidden = true;
+    stage.setAttribute("aria-busy", "false");
+    stage.replaceChildren(...failed(error, () => location.reload()));
+    if (!LASTING.includes(statusOf(error))) setTimeout(open, RETRY_MS);
+  }
+}
+
 async function begin() {
   const fault = faultInAddress();
   if (fault) throw new ApiError(400, "malformed_request", fault);
@@ -310,9 +322,5 @@ window.addEventListener("beforeunload", (event) => {
 setInterval(loadProgress, PROGRESS_MS);
 setInterval(retry, RETRY_MS);
 
-begin().catch((error) => {
-  byId("side").hidden = true;
-  stage.setAttribute("aria-busy", "false");
-  stage.replaceChildren(...failed(error, () => location.reload()));
-});
-showSession().catch(() => {}); // `begin` reports the same problem.
+open();
+showSession().catch(() => {}); // `open` reports the same problem.

@@ -2,6 +2,7 @@
 
 import { ApiError, api, detailOf } from "./api.js";
 import { byId, h } from "./dom.js";
+import { areReadable, UNREADABLE } from "./files.js";
 import { edges, milliseconds, probability, UNKNOWN, words } from "./format.js";
 import { badge } from "./reasons.js";
 import { drawScale } from "./scale.js";
@@ -65,13 +66,13 @@ async function judge(image, onDecided) {
   const expected = byId("expected", HTMLSelectElement).value;
   say(h("p", { class: "soft" }, `Checking ${image.name} …`));
   const started = performance.now();
-  const shown = await api(path(image, expected), {
+  const shown = await api(expected ? `/v1/trials?expected=${expected}` : "/v1/trials", {
     method: "POST",
     body: image,
     signal: AbortSignal.timeout(LONGEST_MS),
   }).then(
     (answer) => decided(answer, expected, performance.now() - started),
-    (error) => refused(error),
+    (error) => refused(error, image),
   );
   // A late response to an earlier image must not replace a later one.
   if (mine !== turn) return;
@@ -85,16 +86,6 @@ async function judge(image, onDecided) {
   );
   shown.after();
   onDecided();
-}
-
-/**
- * @param {File} image
- * @param {string} expected
- */
-function path(image, expected) {
-  const query = new URLSearchParams({ id: image.name.slice(0, 128) });
-  if (expected) query.set("expected", expected);
-  return `/v1/trials?${query}`;
 }
 
 /**
@@ -135,10 +126,11 @@ function decided(answer, expected, elapsed) {
 
 /**
  * @param {unknown} error
- * @returns {Shown}
+ * @param {File} image
+ * @returns {Promise<Shown>}
  */
-function refused(error) {
-  const detail = detailOf(error, "the service does not respond");
+async function refused(error, image) {
+  const detail = detailOf(error, (await areReadable([image])) ? "the service does not respond" : UNREADABLE);
   const parts = [
     h("p", { class: "verdict-decision" }, "No decision"),
     h("p", {}, `${detail}.`),

@@ -46,13 +46,13 @@ def test_the_page_is_whole_and_accessible_at_every_width_and_in_both_schemes(
 
 def test_a_page_is_opened_by_keyboard_with_nothing_to_complain_of(browser: Browser, service: Running) -> None:
     with open_page(browser, service.url) as page:
-        page.goto("/?from=mail")
-        expect(page).to_have_url(f"{service.url}/login?next=/%3Ffrom%3Dmail")
+        page.goto("/?from=mail#scores")
+        expect(page).to_have_url(f"{service.url}/login?next=/%3Ffrom%3Dmail#scores")
         expect(page.get_by_label("Token")).to_be_focused()
         expect(page.locator("#missing")).to_be_hidden()
         page.keyboard.type(f" {token_of('eva')} ")
         page.keyboard.press("Enter")
-        expect(page).to_have_url(f"{service.url}/?from=mail")
+        expect(page).to_have_url(f"{service.url}/?from=mail#scores")
         assert page.evaluate("document.cookie") == ""
         (cookie,) = page.context.cookies()
         assert (cookie["httpOnly"], cookie["sameSite"], cookie["secure"]) == (True, "Lax", False)
@@ -108,11 +108,11 @@ def test_a_page_from_before_the_logout_leads_to_the_login(browser: Browser, serv
         page.goto("/login")
         log_in(page, token_of("eva"))
         expect(page).to_have_url(f"{service.url}/")
-        page.goto("/decisions")
+        page.goto("/decisions#found")
         expect(page.get_by_role("button", name="Log out")).to_be_visible()
         page.context.clear_cookies()
         page.evaluate("dispatchEvent(new PageTransitionEvent('pageshow', { persisted: true }))")
-        expect(page).to_have_url(f"{service.url}/login?next=%2Fdecisions")
+        expect(page).to_have_url(f"{service.url}/login?next=%2Fdecisions%23found")
 
 
 def test_a_token_that_may_not_see_the_page_leads_back_here(browser: Browser, service: Running) -> None:
