@@ -188,6 +188,18 @@ def test_files_are_decided_without_a_service(models: str, tmp_path: Path, capsys
     assert absent["error"] == "unreadable_file"
 
 
+def test_the_name_of_a_file_is_as_it_was_given(
+    models: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "dark.png").write_bytes(encode(flat(51)))
+    names = ["./dark.png", f"{tmp_path}//dark.png", ""]
+    assert main(["classify", "--json", "--models", models, *names]) == 1
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [row["file"] for row in rows] == names
+    assert "the path is empty" in rows[2]["detail"]
+
+
 def test_the_table_has_one_line_per_file(models: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "white.png").write_bytes(encode(flat(255)))
     (tmp_path / "text.png").write_bytes(b"text")
