@@ -387,9 +387,11 @@ def test_filter_gives_up_on_invalid_images(make: Make, service: Running) -> None
 def test_a_few_samples_of_which_none_is_an_image_are_an_error(make: Make, service: Running) -> None:
     """There was no image and no word, as if the gate had discarded all of them."""
     samples = [np.zeros((2, 64, 64, 3), np.float32)]
-    with pytest.raises(GaveUp, match=r"\(2 unsupported_image\): no sample is a supported image\. .*to_uint8"):
+    with pytest.raises(GaveUp, match=r"\(2 unsupported_image\): no sample could be judged\. .*to_uint8"):
         make(service.url).take(samples)
-    assert make(service.url).take(["missing.png", *samples]) == []
+    with pytest.raises(GaveUp, match=r"1 unreadable_file\): no sample could be judged\. .*'missing.png'"):
+        make(service.url).take([*samples, "missing.png"])
+    assert make(service.url).take([UNCERTAIN, *samples]) == []
     assert len(make(service.url).run("sort", samples)) == 2
 
 
@@ -469,8 +471,25 @@ def test_invalid_take_is_rejected(make: Make) -> None:
     for count in (0, 2.5, math.nan):
         with pytest.raises(ValueError, match="count must be an integer >= 1"):
             make(URL).take([], count)
+    with pytest.raises(ValueError, match="count must be an integer >= 1 or None, not 'glasses'"):
+        make(URL).take([], "glasses")
     with pytest.raises(ValueError, match="expected must be one of"):
         make(URL).take([], 1, expected="hat")
+
+
+@pytest.mark.parametrize("image", ["faces/1.png", Path("faces/1.png"), b"\x89PNG", Ask(GLASSES)])
+def test_one_image_is_no_source(make: Make, image: Any) -> None:
+    """The letters of a path were images that cannot be read, and there was no image and no word."""
+    for method in ("take", "sort"):
+        with pytest.raises(TypeError, match="expected a source of samples, not one image: pass a list"):
+            make(URL).run(method, image)
+
+
+def test_a_gate_of_the_other_kind_is_refused() -> None:
+    with Gate(URL) as gate, pytest.raises(TypeError, match="AsyncGateFilter takes AsyncGate, not Gate"):
+        AsyncGateFilter(gate)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="GateFilter takes Gate, not AsyncGate"):
+        GateFilter(AsyncGate(URL))  # type: ignore[arg-type]
 
 
 def test_generator_runs_at_most_two_requests_ahead() -> None:

@@ -3,7 +3,8 @@
 from collections import Counter
 from dataclasses import dataclass, field
 
-from lensgate_client.errors import BadImage, GaveUp
+from lensgate_client._pixels.arguments import is_whole
+from lensgate_client.errors import GaveUp, quoted
 from lensgate_client.models import Decision, Outcome
 
 
@@ -79,8 +80,8 @@ class FilterRun:
     """One run of a filter, until `count` images are accepted; all images if `count` is None."""
 
     def __init__(self, limits: RejectLimits, count: int | None) -> None:
-        if count is not None and (count < 1 or count % 1):  # No number of images equals a fraction.
-            raise ValueError(f"count must be an integer >= 1 or None, not {count}")
+        if count is not None and not is_whole(count):
+            raise ValueError(f"count must be an integer >= 1 or None, not {quoted(count)}")
         self.stats = FilterStats()
         self._limits = limits
         self._wanted = count
@@ -94,10 +95,10 @@ class FilterRun:
         """Raise GaveUp if a limit is exceeded."""
         self._limits.check(self.stats)
 
-    def check_kind(self) -> None:
-        """Raise GaveUp if no sample was a supported image: of a few, `take` would yield none and tell no reason."""
-        if self.stats.seen and self.stats.errors[BadImage.code] == self.stats.seen:
-            raise _gave_up(self.stats, "no sample is a supported image")
+    def check_judged(self) -> None:
+        """Raise GaveUp if no sample could be judged: of a few, `take` would yield none and tell no reason."""
+        if self.stats.seen and self.stats.errors.total() == self.stats.seen:
+            raise _gave_up(self.stats, "no sample could be judged")
 
     def end(self) -> None:
         """Handle the end of the samples; raise GaveUp if images are missing."""
