@@ -128,7 +128,12 @@ def test_the_help_groups_settings_and_gives_choices_units_and_defaults(capsys: p
     ("arguments", "line"),
     [
         ("", "lensgate: the following arguments are required: COMMAND (lensgate --help explains)"),
-        ("--port 1", "lensgate: the following arguments are required: COMMAND (lensgate --help explains)"),
+        ("--port 1", "lensgate: unknown option --port; options come after COMMAND (lensgate --help explains)"),
+        ("-V", "lensgate: unknown option -V; options come after COMMAND (lensgate --help explains)"),
+        ("--versoin", "lensgate: unknown option --versoin: did you mean --version? (lensgate --help explains)"),
+        ("tokens --file=t list", "lensgate tokens: unknown option --file; options come after ACTION (lensgate tokens"),
+        ("models --models m list", "lensgate models: unknown option --models; options come after ACTION ("),
+        ("train --data=x prepare", "lensgate train: unknown option --data; options come after STEP ("),
         (
             "serve --prot=1",
             "lensgate serve: unknown option --prot: did you mean --port? (lensgate serve --help explains)",
