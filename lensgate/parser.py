@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 from common.suggestion import did_you_mean
 from common.terminal import escape_controls
 
+_NO_VALUE = re.compile(r"argument (?P<flag>--[\w-]+): expected one argument")
 _WRONG_CHOICE = re.compile(r"invalid choice: '(?P<given>.*)' \(choose from (?P<choices>.*)\)")
 
 
@@ -65,6 +66,8 @@ class Parser(argparse.ArgumentParser):
         if wrong := _WRONG_CHOICE.search(message):
             choices = [choice.strip("'") for choice in wrong["choices"].split(", ")]
             message = f"{message}{did_you_mean(wrong['given'], choices)}"
+        if (bare := _NO_VALUE.search(message)) and (shown := re.search(rf"{bare['flag']} [^]\s]+", self.format_help())):
+            message = f"{message}: {shown[0]}"
         self.exit(2, f"{self.prog}: {message}{_name_hint(self._given)} ({self.prog} --help explains)\n")
 
 

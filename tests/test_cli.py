@@ -139,6 +139,10 @@ def test_the_help_groups_settings_and_gives_choices_units_and_defaults(capsys: p
             "lensgate serve: unknown option --prot: did you mean --port? (lensgate serve --help explains)",
         ),
         ("serve --max-batch 1", "unknown option --max-batch: did you mean --max-batch-size?"),
+        (
+            "serve --allow-unauthenticated --port 1",
+            "argument --allow-unauthenticated: expected one argument: --allow-unauthenticated true|false (lensgate ",
+        ),
         ("serve here", "lensgate serve: unknown argument here (lensgate serve --help explains)"),
         ("bulk a b --zzz", "lensgate bulk: unknown option --zzz (lensgate bulk --help explains)"),
         ("sevre", ": did you mean serve? (lensgate --help explains)"),
