@@ -1,8 +1,12 @@
 """`GateFilter` and `AsyncGateFilter`."""
 
 import asyncio
+import copy
+import dataclasses
 import itertools
+import json
 import math
+import pickle
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing
@@ -529,6 +533,17 @@ def test_asynchronous_generator_is_filtered(service: Running) -> None:
 
     assert len(OnLoop(service.url).take(images())) == 2
     assert len(OnLoop(service.url).take(generate, 3)) == 3
+
+
+def test_counts_are_copied_for_logs() -> None:
+    """`dataclasses.asdict` made pairs of names and numbers the keys of a `Counter`, each counted once."""
+    stats = FilterStats(seen=3)
+    stats.discarded["uncertain"] += 2
+    stats.errors["not_square"] += 1
+    logged = json.loads(json.dumps(dataclasses.asdict(stats)))
+    assert (logged["discarded"], logged["errors"]) == ({"uncertain": 2}, {"not_square": 1})
+    for copied in (copy.deepcopy(stats), pickle.loads(pickle.dumps(stats))):  # noqa: S301 - the test's own bytes
+        assert (copied, str(copied)) == (stats, "0 of 3 images accepted (2 uncertain, 1 not_square)")
 
 
 def test_gave_up_is_a_gate_error() -> None:

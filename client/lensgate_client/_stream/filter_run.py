@@ -1,11 +1,19 @@
 """Counts and stop conditions of a filter, without I/O."""
 
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from lensgate_client._pixels.arguments import is_whole
 from lensgate_client.errors import GaveUp, quoted
 from lensgate_client.models import Decision, Outcome
+
+
+class Counts(Counter[str]):
+    """A `Counter` that `dataclasses.asdict` copies: it passes pairs, which a `Counter` would count."""
+
+    def __init__(self, counts: Mapping[str, int] | Iterable[tuple[str, int]] = ()) -> None:
+        super().__init__(dict(counts))
 
 
 @dataclass(slots=True)
@@ -18,8 +26,8 @@ class FilterStats:
 
     seen: int = 0
     accepted: int = 0
-    discarded: Counter[str] = field(default_factory=Counter)
-    errors: Counter[str] = field(default_factory=Counter)
+    discarded: Counter[str] = field(default_factory=Counts)
+    errors: Counter[str] = field(default_factory=Counts)
     last_error: str | None = None
 
     @property
