@@ -464,7 +464,13 @@ def test_error_of_generator_or_gate_ends_the_filter(make: Make) -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{"max_reject_ratio": 1.5}, {"max_reject_ratio": -0.1}, {"min_samples": 0}, {"max_samples": 0}],
+    [
+        {"max_reject_ratio": 1.5},
+        {"max_reject_ratio": -0.1},
+        {"max_reject_ratio": None},
+        {"min_samples": 0},
+        {"max_samples": 0},
+    ],
 )
 def test_invalid_limits_are_rejected(make: Make, options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"from 0 to 1|must be >= 1"):

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from numbers import Real
 
 from lensgate_client._pixels.arguments import is_whole
 from lensgate_client.errors import GaveUp, quoted
@@ -67,8 +68,9 @@ class RejectLimits:
     max_samples: int | None
 
     def __post_init__(self) -> None:
-        if not 0.0 <= self.max_reject_ratio <= 1.0:
-            raise ValueError(f"max_reject_ratio must be from 0 to 1, not {self.max_reject_ratio}")
+        ratio: object = self.max_reject_ratio
+        if not (isinstance(ratio, Real) and 0.0 <= float(ratio) <= 1.0):  # None is no limit for `max_samples` alone.
+            raise ValueError(f"max_reject_ratio must be from 0 to 1, not {quoted(ratio)}")
         if self.min_samples < 1 or (self.max_samples is not None and self.max_samples < 1):
             raise ValueError("min_samples and max_samples must be >= 1")
 
