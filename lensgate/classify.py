@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
-    # As text: a `Path` would drop the `./` of what `find` prints, and results could not be matched with names.
+    # As text: a `Path` would drop the `./` that `find` prints, and results could not be matched with names.
     parser.add_argument("files", nargs="+", metavar="FILE", help="PNG, JPEG or WebP")
     parser.add_argument("--models", metavar="PATH", help="folder of models (default: that of `lensgate serve`)")
     parser.add_argument("--version", help="model version (default: the current one)")

@@ -69,7 +69,7 @@ class RejectLimits:
 
     def __post_init__(self) -> None:
         ratio: object = self.max_reject_ratio
-        if not (isinstance(ratio, Real) and 0.0 <= float(ratio) <= 1.0):  # None is no limit for `max_samples` alone.
+        if not (isinstance(ratio, Real) and 0.0 <= float(ratio) <= 1.0):  # Only `max_samples` may be None.
             raise ValueError(f"max_reject_ratio must be from 0 to 1, not {quoted(ratio)}")
         if self.min_samples < 1 or (self.max_samples is not None and self.max_samples < 1):
             raise ValueError("min_samples and max_samples must be >= 1")
