@@ -2,7 +2,6 @@
 
 import argparse
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from common.terminal import escape_controls, say
@@ -17,7 +16,8 @@ if TYPE_CHECKING:
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the command's options."""
-    parser.add_argument("files", type=Path, nargs="+", metavar="FILE", help="PNG, JPEG or WebP")
+    # As text: a `Path` would drop the `./` that `find` prints, and results could not be matched with names.
+    parser.add_argument("files", nargs="+", metavar="FILE", help="PNG, JPEG or WebP")
     parser.add_argument("--models", metavar="PATH", help="folder of models (default: that of `lensgate serve`)")
     parser.add_argument("--version", help="model version (default: the current one)")
     labels = [label.value for label in Label]
@@ -47,8 +47,8 @@ def _open_gate(settings: Settings, version: str | None) -> "Gate":
         raise SettingsError(f"LENSGATE_BAND_LOW and LENSGATE_BAND_HIGH over the model's card: {error}") from error
 
 
-def _judge(path: Path, gate: "Gate", expected: str | None) -> dict[str, Any]:
-    name = distinct_path(str(path))
+def _judge(path: str, gate: "Gate", expected: str | None) -> dict[str, Any]:
+    name = distinct_path(path)
     try:
         decision = gate.decide(path, expected)
     except ImageError as error:

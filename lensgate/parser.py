@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 from common.suggestion import did_you_mean
 from common.terminal import escape_controls
 
+_NO_VALUE = re.compile(r"argument (?P<flag>--[\w-]+): expected one argument")
 _WRONG_CHOICE = re.compile(r"invalid choice: '(?P<given>.*)' \(choose from (?P<choices>.*)\)")
 
 
@@ -17,11 +18,18 @@ class Parser(argparse.ArgumentParser):
     """An `ArgumentParser` without abbreviated flags; the parsers of sub-commands are of the same class."""
 
     _given: Sequence[str] = ()
+    _action: str | None = None
+    """What chooses a sub-command, such as ACTION."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(allow_abbrev=False, **options)
         # The parser of the chosen sub-command replaces this default.
         self.set_defaults(chosen_parser=self)
+
+    def add_subparsers(self, **options: Any) -> Any:
+        """Add sub-commands, each of which has options of its own; they need a `metavar`."""
+        self._action = options["metavar"]
+        return super().add_subparsers(**options)
 
     def parse(self, arguments: Sequence[str]) -> argparse.Namespace:
         """Parse all arguments, or exit with status 2 and one line on standard error."""
@@ -35,7 +43,16 @@ class Parser(argparse.ArgumentParser):
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Parse as argparse does, and keep the arguments for the text of an error."""
         self._given = args or ()
+        self._refuse_early_option()
         return super().parse_known_args(args, namespace)
+
+    def _refuse_early_option(self) -> None:
+        """Exit because of an option before the sub-command that takes it: its value would be taken for the command."""
+        first = self._given[0].partition("=")[0] if self._given else ""
+        known = re.findall(r"--?[\w-]+", self.format_usage())
+        if self._action and first.startswith("-") and first not in (*known, "--help", "--"):
+            hint = did_you_mean(first, known) or f"; options come after {self._action}"
+            self.error(f"unknown option {first}{hint}")
 
     def refuse(self, unknown: Sequence[str]) -> NoReturn:
         """Exit because of arguments that this parser does not have."""
@@ -49,6 +66,8 @@ class Parser(argparse.ArgumentParser):
         if wrong := _WRONG_CHOICE.search(message):
             choices = [choice.strip("'") for choice in wrong["choices"].split(", ")]
             message = f"{message}{did_you_mean(wrong['given'], choices)}"
+        if (bare := _NO_VALUE.search(message)) and (shown := re.search(rf"{bare['flag']} [^]\s]+", self.format_help())):
+            message = f"{message}: {shown[0]}"
         self.exit(2, f"{self.prog}: {message}{_name_hint(self._given)} ({self.prog} --help explains)\n")
 
 

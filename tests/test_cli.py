@@ -128,12 +128,21 @@ def test_the_help_groups_settings_and_gives_choices_units_and_defaults(capsys: p
     ("arguments", "line"),
     [
         ("", "lensgate: the following arguments are required: COMMAND (lensgate --help explains)"),
-        ("--port 1", "lensgate: the following arguments are required: COMMAND (lensgate --help explains)"),
+        ("--port 1", "lensgate: unknown option --port; options come after COMMAND (lensgate --help explains)"),
+        ("-V", "lensgate: unknown option -V; options come after COMMAND (lensgate --help explains)"),
+        ("--versoin", "lensgate: unknown option --versoin: did you mean --version? (lensgate --help explains)"),
+        ("tokens --file=t list", "lensgate tokens: unknown option --file; options come after ACTION (lensgate tokens"),
+        ("models --models m list", "lensgate models: unknown option --models; options come after ACTION ("),
+        ("train --data=x prepare", "lensgate train: unknown option --data; options come after STEP ("),
         (
             "serve --prot=1",
             "lensgate serve: unknown option --prot: did you mean --port? (lensgate serve --help explains)",
         ),
         ("serve --max-batch 1", "unknown option --max-batch: did you mean --max-batch-size?"),
+        (
+            "serve --allow-unauthenticated --port 1",
+            "argument --allow-unauthenticated: expected one argument: --allow-unauthenticated true|false (lensgate ",
+        ),
         ("serve here", "lensgate serve: unknown argument here (lensgate serve --help explains)"),
         ("bulk a b --zzz", "lensgate bulk: unknown option --zzz (lensgate bulk --help explains)"),
         ("sevre", ": did you mean serve? (lensgate --help explains)"),
@@ -191,6 +200,18 @@ def test_files_are_decided_without_a_service(models: str, tmp_path: Path, capsys
     assert (dark["glasses_probability"], dark["decision"], dark["reason"]) == (0.2, "discard", "contradicted")
     assert wide["error"] == "not_square"
     assert absent["error"] == "unreadable_file"
+
+
+def test_the_name_of_a_file_is_as_it_was_given(
+    models: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "dark.png").write_bytes(encode(flat(51)))
+    names = ["./dark.png", f"{tmp_path}//dark.png", ""]
+    assert main(["classify", "--json", "--models", models, *names]) == 1
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [row["file"] for row in rows] == names
+    assert "the path is empty" in rows[2]["detail"]
 
 
 def test_the_table_has_one_line_per_file(models: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,7 +16,14 @@ from gate.header import IMAGE_ENDINGS
 from gate.pixels import Pixels
 from gate.scorer import Scorer
 from training.data.csv_table import csv_text
-from training.data.dataset import IMAGE_FOLDERS, describe_ignored, describe_other, read_unlabelled, require_folder
+from training.data.dataset import (
+    IMAGE_FOLDERS,
+    TABLES,
+    describe_ignored,
+    describe_other,
+    read_unlabelled,
+    require_folder,
+)
 from training.data.progress import progress_bar
 from training.data.shards import decode_images
 from training.errors import DataError
@@ -59,15 +66,21 @@ def find_images(folder: Path) -> tuple[list[Path], list[str]]:
     raise DataError(f"{folder} does not contain an image: file names must end in {', '.join(IMAGE_ENDINGS)}")
 
 
+def check_place(out: Path, folder: Path) -> None:
+    """Raise DataError if the predictions would take the place of a table of the data set, or `out` is a folder."""
+    if out.is_dir():
+        raise DataError(f"{out} is a folder: name the table to write, such as {out / 'predictions.csv'}")
+    # On most file systems of macOS and Windows, TRAIN.CSV is the same file.
+    if any(table.exists() and out.exists() and out.samefile(table) for table in (folder / name for name in TABLES)):
+        raise DataError(f"{out} is a table of the data set: name another place for the predictions")
+
+
 def predict_images(model: Model, images: Sequence[Path], out: Path) -> PredictionCounts:
     """Write one row per image, in order; an unreadable image has an error instead of a decision.
 
     Raises:
-        DataError: `out` is a folder.
         OSError: `out` cannot be written; also this is known before the images are read.
     """
-    if out.is_dir():
-        raise DataError(f"{out} is a folder: name the table to write, such as {out / 'predictions.csv'}")
     with atomic_file(out) as temporary:
         rows = list(_rows(Scorer(model, device="cpu"), model, images))
         text = csv_text([COLUMNS, *([escape_formula(cell) for cell in row] for row in rows)])

@@ -59,7 +59,7 @@ class AsyncGate(OfOneProcess):
         chance: Callable[[], float] = random.random,
     ) -> None:
         self._calls = GateCalls(
-            retries or Retries(),
+            retries,
             timeout=timeout,
             concurrency=concurrency,
             batch_size=batch_size,

@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterable, Iterator
 from contextlib import aclosing, closing
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from lensgate_client._pixels.fingerprint import ImageFingerprint
 from lensgate_client._pixels.images import Ask, ImageInput, checked_label
@@ -13,7 +13,14 @@ from lensgate_client._pixels.raster import is_tensor
 from lensgate_client._stream.attempts import Attempts
 from lensgate_client._stream.filter_run import FilterRun, FilterStats, RejectLimits
 from lensgate_client._stream.inputs import to_ask
-from lensgate_client._stream.samples import AsyncSource, Source, aiterate_samples, iterate_samples, rows_of
+from lensgate_client._stream.samples import (
+    AsyncSource,
+    Source,
+    aiterate_samples,
+    check_source,
+    iterate_samples,
+    rows_of,
+)
 from lensgate_client._stream.verdicts import Regenerated, Sorted
 from lensgate_client.async_client import AsyncGate
 from lensgate_client.client import Gate
@@ -51,6 +58,8 @@ class _Filter(Generic[_Gate]):
         ahead: most complete requests to the gate ahead of the images that were taken.
     """
 
+    _kind: ClassVar[type[Gate] | type[AsyncGate]]
+
     def __init__(
         self,
         gate: _Gate,
@@ -61,14 +70,17 @@ class _Filter(Generic[_Gate]):
         max_samples: int | None = None,
         ahead: int = 2,
     ) -> None:
+        if isinstance(gate, Gate | AsyncGate) and not isinstance(gate, self._kind):
+            raise TypeError(f"{type(self).__name__} takes {self._kind.__name__}, not {type(gate).__name__}")
         self.stats = FilterStats()
         self._gate: _Gate = gate
         self._pixels = pixels
         self._limits = RejectLimits(max_reject_ratio, min_samples, max_samples)
         self._ahead = ahead
 
-    def _begin(self, count: int | None, expected: Label | None) -> FilterRun:
+    def _begin(self, count: int | None, expected: Label | None, source: object = ()) -> FilterRun:
         checked_label(expected)
+        check_source(source)
         run = FilterRun(self._limits, count)
         self.stats = run.stats
         return run
@@ -118,6 +130,8 @@ class GateFilter(_Filter[Gate]):
     the gate decides.
     """
 
+    _kind = Gate
+
     def take(
         self, source: Source, count: int | None = None, *, expected: Label | None = None
     ) -> Generator[Any, None, None]:
@@ -129,10 +143,10 @@ class GateFilter(_Filter[Gate]):
             expected: label that the generator is asked for.
 
         Raises:
-            GaveUp: too many images are rejected, no sample is a supported image, or the samples end too early.
+            GaveUp: too many images are rejected, no sample could be judged, or the samples end too early.
             GateError: the gate is down, before a sample is generated, or cannot decide about further images.
         """
-        run = self._begin(count, expected)
+        run = self._begin(count, expected, source)
         return self._take(run, self._judge(run, source, expected))
 
     def sort(
@@ -142,7 +156,7 @@ class GateFilter(_Filter[Gate]):
 
         `stats` counts both.
         """
-        return self._sort(self._judge(self._begin(count, expected), source, expected))
+        return self._sort(self._judge(self._begin(count, expected, source), source, expected))
 
     def regenerate(
         self,
@@ -178,7 +192,7 @@ class GateFilter(_Filter[Gate]):
             for candidate, outcome in judged:
                 if outcome.accepted:
                     yield candidate.checked_image()
-        run.check_kind()
+        run.check_judged()
 
     def _sort(self, judged: Generator[tuple[_Candidate, Outcome], None, None]) -> Generator[Sorted, None, None]:
         with closing(judged):
@@ -224,18 +238,20 @@ class GateFilter(_Filter[Gate]):
 class AsyncGateFilter(_Filter[AsyncGate]):
     """`GateFilter` for asyncio, with the same arguments and guarantees."""
 
+    _kind = AsyncGate
+
     def take(
         self, source: AsyncSource, count: int | None = None, *, expected: Label | None = None
     ) -> AsyncGenerator[Any, None]:
         """Yield images as `GateFilter.take` does. Use `contextlib.aclosing` to leave the loop early."""
-        run = self._begin(count, expected)
+        run = self._begin(count, expected, source)
         return self._take(run, self._judge(run, source, expected))
 
     def sort(
         self, source: AsyncSource, count: int | None = None, *, expected: Label | None = None
     ) -> AsyncGenerator[Sorted, None]:
         """Yield every image with its outcome as `GateFilter.sort` does."""
-        return self._sort(self._judge(self._begin(count, expected), source, expected))
+        return self._sort(self._judge(self._begin(count, expected, source), source, expected))
 
     def regenerate(
         self,
@@ -256,7 +272,7 @@ class AsyncGateFilter(_Filter[AsyncGate]):
             async for candidate, outcome in judged:
                 if outcome.accepted:
                     yield candidate.checked_image()
-        run.check_kind()
+        run.check_judged()
 
     async def _sort(self, judged: AsyncGenerator[tuple[_Candidate, Outcome], None]) -> AsyncGenerator[Sorted, None]:
         async with aclosing(judged):

@@ -135,19 +135,21 @@ def test_password_in_the_url_is_rejected_without_quoting_it() -> None:
 
 
 @pytest.mark.parametrize(
-    "options",
+    ("options", "match"),
     [
-        {"timeout": 0},
-        {"timeout": None},
-        {"timeout": math.inf},
-        {"timeout": 2_147_484},
-        {"concurrency": 0},
-        {"batch_size": 0},
+        *(
+            ({"timeout": value}, "timeout must be a number > 0 and at most 2,147,483 seconds, not ")
+            for value in (0, None, math.inf, 2_147_484, "30", (3, 5), httpx.Timeout(5))
+        ),
+        *(({"concurrency": value}, "concurrency must be an integer >= 1, not ") for value in (0, "4")),
+        *(({"batch_size": value}, "batch_size must be an integer >= 1, not ") for value in (0, 2.5)),
+        *(({"retries": value}, r"not \d: Retries\(ratio=0, minimum=0\) repeats none") for value in (0, 3)),
     ],
 )
 @pytest.mark.parametrize("kind", [Gate, AsyncGate])
-def test_invalid_settings_are_rejected(kind: Any, options: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="must be >= 1"):
+def test_invalid_settings_are_rejected(kind: Any, options: dict[str, Any], match: str) -> None:
+    """`retries=0`, as other clients take it, meant the defaults."""
+    with pytest.raises(ValueError, match=match):
         kind(URL, **options)
 
 

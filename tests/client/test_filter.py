@@ -1,8 +1,12 @@
 """`GateFilter` and `AsyncGateFilter`."""
 
 import asyncio
+import copy
+import dataclasses
 import itertools
+import json
 import math
+import pickle
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing
@@ -387,9 +391,11 @@ def test_filter_gives_up_on_invalid_images(make: Make, service: Running) -> None
 def test_a_few_samples_of_which_none_is_an_image_are_an_error(make: Make, service: Running) -> None:
     """There was no image and no word, as if the gate had discarded all of them."""
     samples = [np.zeros((2, 64, 64, 3), np.float32)]
-    with pytest.raises(GaveUp, match=r"\(2 unsupported_image\): no sample is a supported image\. .*to_uint8"):
+    with pytest.raises(GaveUp, match=r"\(2 unsupported_image\): no sample could be judged\. .*to_uint8"):
         make(service.url).take(samples)
-    assert make(service.url).take(["missing.png", *samples]) == []
+    with pytest.raises(GaveUp, match=r"1 unreadable_file\): no sample could be judged\. .*'missing.png'"):
+        make(service.url).take([*samples, "missing.png"])
+    assert make(service.url).take([UNCERTAIN, *samples]) == []
     assert len(make(service.url).run("sort", samples)) == 2
 
 
@@ -458,7 +464,13 @@ def test_error_of_generator_or_gate_ends_the_filter(make: Make) -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{"max_reject_ratio": 1.5}, {"max_reject_ratio": -0.1}, {"min_samples": 0}, {"max_samples": 0}],
+    [
+        {"max_reject_ratio": 1.5},
+        {"max_reject_ratio": -0.1},
+        {"max_reject_ratio": None},
+        {"min_samples": 0},
+        {"max_samples": 0},
+    ],
 )
 def test_invalid_limits_are_rejected(make: Make, options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"from 0 to 1|must be >= 1"):
@@ -469,8 +481,25 @@ def test_invalid_take_is_rejected(make: Make) -> None:
     for count in (0, 2.5, math.nan):
         with pytest.raises(ValueError, match="count must be an integer >= 1"):
             make(URL).take([], count)
+    with pytest.raises(ValueError, match="count must be an integer >= 1 or None, not 'glasses'"):
+        make(URL).take([], "glasses")
     with pytest.raises(ValueError, match="expected must be one of"):
         make(URL).take([], 1, expected="hat")
+
+
+@pytest.mark.parametrize("image", ["faces/1.png", Path("faces/1.png"), b"\x89PNG", Ask(GLASSES)])
+def test_one_image_is_no_source(make: Make, image: Any) -> None:
+    """The letters of a path were images that cannot be read, and there was no image and no word."""
+    for method in ("take", "sort"):
+        with pytest.raises(TypeError, match="expected a source of samples, not one image: pass a list"):
+            make(URL).run(method, image)
+
+
+def test_a_gate_of_the_other_kind_is_refused() -> None:
+    with Gate(URL) as gate, pytest.raises(TypeError, match="AsyncGateFilter takes AsyncGate, not Gate"):
+        AsyncGateFilter(gate)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="GateFilter takes Gate, not AsyncGate"):
+        GateFilter(AsyncGate(URL))  # type: ignore[arg-type]
 
 
 def test_generator_runs_at_most_two_requests_ahead() -> None:
@@ -510,6 +539,17 @@ def test_asynchronous_generator_is_filtered(service: Running) -> None:
 
     assert len(OnLoop(service.url).take(images())) == 2
     assert len(OnLoop(service.url).take(generate, 3)) == 3
+
+
+def test_counts_are_copied_for_logs() -> None:
+    """`dataclasses.asdict` made pairs of names and numbers the keys of a `Counter`, each counted once."""
+    stats = FilterStats(seen=3)
+    stats.discarded["uncertain"] += 2
+    stats.errors["not_square"] += 1
+    logged = json.loads(json.dumps(dataclasses.asdict(stats)))
+    assert (logged["discarded"], logged["errors"]) == ({"uncertain": 2}, {"not_square": 1})
+    for copied in (copy.deepcopy(stats), pickle.loads(pickle.dumps(stats))):  # noqa: S301 - the test's own bytes
+        assert (copied, str(copied)) == (stats, "0 of 3 images accepted (2 uncertain, 1 not_square)")
 
 
 def test_gave_up_is_a_gate_error() -> None:

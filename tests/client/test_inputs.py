@@ -12,12 +12,12 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from lensgate_client import Ask, BadImage, GateFilter, to_uint8
+from lensgate_client import Ask, AsyncGate, AsyncGateFilter, BadImage, Gate, GateFilter, to_uint8
 from lensgate_client._pixels import image_files
 from lensgate_client._pixels.images import open_image
 from lensgate_client._pixels.raster import Raster, is_tensor
 
-from tests.client.support import Make, ScriptedGate, read_head
+from tests.client.support import URL, Make, ScriptedGate, read_head
 from tests.support.images import encode, flat, portrait
 
 FACE = encode(portrait(128))
@@ -263,12 +263,13 @@ INVALID_LABELS: list[Any] = [
 def test_invalid_label_is_rejected_before_sending(script: Make, label: Any) -> None:
     scripted = ScriptedGate()
     asking = script(scripted)
+    kind: Any = GateFilter if isinstance(asking.gate, Gate) else AsyncGateFilter
     calls: list[Callable[[], Any]] = [
         lambda: asking.decide(FACE, label),
         lambda: asking.decide_many([FACE], label),
         lambda: list(asking.stream([FACE], label)),
         lambda: Ask(FACE, label),
-        lambda: GateFilter(asking.gate).take([FACE], expected=label),  # type: ignore[arg-type]
+        lambda: kind(asking.gate).take([FACE], expected=label),
     ]
     for call in calls:
         with pytest.raises(ValueError, match="expected must be one of glasses, no_glasses, or None, not ") as caught:
@@ -295,6 +296,20 @@ def test_misspelt_keyword_raises_type_error(script: Make) -> None:
     for call in calls:
         with pytest.raises(TypeError, match="expectd"):
             call(FACE, expectd="glasses")
+
+
+def test_numbers_of_other_libraries_are_options(script: Make) -> None:
+    asking = script(ScriptedGate(), timeout=np.float32(5.0), concurrency=np.int64(2), batch_size=np.float64(2.0))
+    assert all(outcome.accepted for outcome in asking.decide_many(np.stack([PIXELS] * 3), timeout=np.float32(5.0)))
+    with pytest.raises(ValueError, match="timeout must be a number, at most 2,147,483 seconds, not '5'"):
+        asking.decide(FACE, timeout="5")
+
+
+def test_a_transport_of_the_other_kind_is_refused() -> None:
+    with pytest.raises(TypeError, match=r"transport must be an httpx\.BaseTransport, not AsyncHTTPTransport"):
+        Gate(URL, transport=httpx.AsyncHTTPTransport())  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"transport must be an httpx\.AsyncBaseTransport, not Client"):
+        AsyncGate(URL, transport=httpx.Client())  # type: ignore[arg-type]
 
 
 def test_label_of_an_ask_takes_precedence(script: Make) -> None:

@@ -122,6 +122,13 @@ def test_expired_call_sends_no_request(script: Make) -> None:
     assert scripted.seen == []
 
 
+def test_a_failure_is_final_if_retries_are_off(script: Make, clock: Clock) -> None:
+    asking = script(ResponseSequence([problem(503, "draining")]), retries=Retries(ratio=0, minimum=0))
+    with pytest.raises(Draining, match=r"\(not retried: retries are off\)"):
+        asking.decide(FILE)
+    assert clock.slept == []
+
+
 def test_failure_is_final_without_retry_budget(script: Make, clock: Clock) -> None:
     asking = script(ResponseSequence([problem(429, "rate_limited")]), retries=Retries(ratio=0.5, minimum=0.0))
     with pytest.raises(RateLimited, match="not retried: the retry budget is used up"):

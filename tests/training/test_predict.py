@@ -11,7 +11,7 @@ from lensgate.cli import main
 from tests.conftest import ROOT
 from tests.support.datasets import half, write_dataset
 from training.errors import DataError
-from training.predict import find_images
+from training.predict import check_place, find_images
 
 
 def rows(table: Path) -> list[dict[str, str]]:
@@ -50,6 +50,16 @@ def test_unwritable_predictions_are_refused_before_images_are_read(
     assert main([*command, "--out", str(tmp_path / out)]) == 1
     assert re.search(text, capsys.readouterr().err)
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("name", ["train.csv", "test.csv", "corrections.csv"])
+def test_predictions_never_take_the_place_of_a_table_of_the_data_set(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text("id,glasses\n1,0\n")
+    (tmp_path / "link.csv").symlink_to(name)
+    for out in (tmp_path / name, tmp_path / "link.csv"):
+        with pytest.raises(DataError, match=f"{out.name} is a table of the data set"):
+            check_place(out, tmp_path)
+    check_place(tmp_path / "predictions.csv", tmp_path)
 
 
 def test_metadata_beside_images_from_macos_is_no_image(tmp_path: Path) -> None:

@@ -81,8 +81,9 @@ def _evaluate(options: EvaluateOptions) -> None:
 
 
 def _predict(options: PredictOptions) -> None:
-    from training.predict import find_images, predict_images
+    from training.predict import check_place, find_images, predict_images
 
+    check_place(options.out, options.data)
     model = ModelStore(options.models).load(options.version)
     images, problems = find_images(options.data)
     print_problems(problems)

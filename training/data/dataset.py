@@ -30,6 +30,7 @@ from training.errors import DataError
 
 PROVENANCE_FILE = "about.json"
 CORRECTIONS_FILE = "corrections.csv"
+TABLES = ("train.csv", "test.csv", CORRECTIONS_FILE)
 UNCLEAR = "unclear"
 IMAGE_FOLDERS = ("faces-spring-2020/faces-spring-2020", "faces-spring-2020", "faces", ".")
 

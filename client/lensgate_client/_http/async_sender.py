@@ -42,7 +42,7 @@ class AsyncSender:
         transport: httpx.AsyncBaseTransport | None,
         sleep: Callable[[float], Awaitable[object]],
     ) -> None:
-        options = client_options(url, token, transport=transport)
+        options = client_options(url, token, transport=transport, kind=httpx.AsyncBaseTransport)
         self._proxy: httpx.Proxy | None = options.get("proxy")
         self._http = httpx.AsyncClient(**options)
         self._live = LiveRequests(self._http)

@@ -1,8 +1,10 @@
 """The calls of a gate object, without I/O: which requests they send and how they handle the responses."""
 
+import math
 from collections.abc import Callable
 from functools import partial
 
+from lensgate_client._pixels.arguments import is_between, is_whole
 from lensgate_client._pixels.images import checked_source
 from lensgate_client._protocol.payloads import FilePayload, Payload, PixelPayload
 from lensgate_client._protocol.requests import (
@@ -14,7 +16,7 @@ from lensgate_client._protocol.requests import (
 )
 from lensgate_client._protocol.responses import read_decision, read_decisions, read_model
 from lensgate_client._protocol.retry_loop import Call, RetryLoop
-from lensgate_client.errors import BadImage, RequestRefused, ServiceFault
+from lensgate_client.errors import BadImage, RequestRefused, ServiceFault, quoted
 from lensgate_client.models import ImageFailed, Model, Outcome
 from lensgate_client.retries import Retries
 
@@ -32,7 +34,7 @@ class GateCalls:
     """Creates the calls of a gate object and caches the served model. Thread-safe.
 
     Args:
-        retries: the retry settings.
+        retries: the retry settings; the defaults if None.
         timeout: default timeout of a call in seconds.
         concurrency: requests in flight at a time.
         batch_size: most images in one pixel request; reduced if the gate rejects it as too large.
@@ -46,7 +48,7 @@ class GateCalls:
 
     def __init__(
         self,
-        retries: Retries,
+        retries: Retries | None,
         *,
         timeout: float,
         concurrency: int,
@@ -55,12 +57,20 @@ class GateCalls:
         clock: Callable[[], float],
         chance: Callable[[], float],
     ) -> None:
-        if timeout is None or not 0 < timeout <= _MAX_SECONDS or concurrency < 1 or batch_size < 1:
+        if not is_between(timeout, 0, _MAX_SECONDS):
             raise ValueError(
-                f"timeout must be > 0 and at most {_MAX_SECONDS:,} seconds; concurrency and batch_size must be >= 1"
+                f"timeout must be a number > 0 and at most {_MAX_SECONDS:,} seconds, not {quoted(timeout)}"
+            )
+        for name, value in (("concurrency", concurrency), ("batch_size", batch_size)):
+            if not is_whole(value):
+                raise ValueError(f"{name} must be an integer >= 1, not {quoted(value)}")
+        retries = Retries() if retries is None else retries
+        if not isinstance(retries, Retries):  # 0 must not mean the defaults.
+            raise ValueError(
+                f"retries must be Retries or None, not {quoted(retries)}: Retries(ratio=0, minimum=0) repeats none"
             )
         self.concurrency = concurrency
-        self.batch_size = batch_size
+        self.batch_size = int(batch_size)
         self._timeout = timeout
         self._source = checked_source(source)
         self._retry_loop = RetryLoop(retries, clock=clock, chance=chance)
@@ -73,8 +83,8 @@ class GateCalls:
             ValueError: the timeout is longer than sockets accept, or not a number.
         """
         seconds = self._timeout if timeout is None else timeout
-        if not seconds <= _MAX_SECONDS:
-            raise ValueError(f"timeout must be at most {_MAX_SECONDS:,} seconds, not {seconds}")
+        if not is_between(seconds, -math.inf, _MAX_SECONDS):
+            raise ValueError(f"timeout must be a number, at most {_MAX_SECONDS:,} seconds, not {quoted(seconds)}")
         return self._retry_loop.deadline(seconds)
 
     def seconds_left(self, deadline: float) -> float:

@@ -95,7 +95,9 @@ class RetryLoop:
         if down_since is not None and self._clock() + wait - down_since > self._retries.longest_outage:
             raise _not_retried(error, f"the gate would be down for more than {self._retries.longest_outage:g} s")
         if not self._budget.withdraw():
-            raise _not_retried(error, "the retry budget is used up after too many recent failures")
+            is_off = self._retries.ratio == self._retries.minimum == 0
+            used_up = "the retry budget is used up after too many recent failures"
+            raise _not_retried(error, "retries are off" if is_off else used_up)
         return wait
 
 

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from itertools import islice
 from typing import Generic, TypeVar
 
+from lensgate_client._pixels.arguments import is_whole
 from lensgate_client._stream.window import NOTE
 from lensgate_client.errors import quoted, truncated
 
@@ -25,8 +26,8 @@ class Attempts(Generic[_Order]):
     """
 
     def __init__(self, orders: Iterable[_Order], limit: int) -> None:
-        if limit < 1 or limit % 1:  # No number of attempts equals a fraction.
-            raise ValueError(f"max_attempts must be an integer >= 1, not {limit}")
+        if not is_whole(limit):
+            raise ValueError(f"max_attempts must be an integer >= 1, not {quoted(limit)}")
         self.limit = limit
         self._orders = iter(orders)
         self._has_new = True

@@ -1,10 +1,20 @@
 """Counts and stop conditions of a filter, without I/O."""
 
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from numbers import Real
 
-from lensgate_client.errors import BadImage, GaveUp
+from lensgate_client._pixels.arguments import is_whole
+from lensgate_client.errors import GaveUp, quoted
 from lensgate_client.models import Decision, Outcome
+
+
+class Counts(Counter[str]):
+    """A `Counter` that `dataclasses.asdict` copies: it passes pairs, which a `Counter` would count."""
+
+    def __init__(self, counts: Mapping[str, int] | Iterable[tuple[str, int]] = ()) -> None:
+        super().__init__(dict(counts))
 
 
 @dataclass(slots=True)
@@ -17,8 +27,8 @@ class FilterStats:
 
     seen: int = 0
     accepted: int = 0
-    discarded: Counter[str] = field(default_factory=Counter)
-    errors: Counter[str] = field(default_factory=Counter)
+    discarded: Counter[str] = field(default_factory=Counts)
+    errors: Counter[str] = field(default_factory=Counts)
     last_error: str | None = None
 
     @property
@@ -58,8 +68,9 @@ class RejectLimits:
     max_samples: int | None
 
     def __post_init__(self) -> None:
-        if not 0.0 <= self.max_reject_ratio <= 1.0:
-            raise ValueError(f"max_reject_ratio must be from 0 to 1, not {self.max_reject_ratio}")
+        ratio: object = self.max_reject_ratio
+        if not (isinstance(ratio, Real) and 0.0 <= float(ratio) <= 1.0):  # Only `max_samples` may be None.
+            raise ValueError(f"max_reject_ratio must be from 0 to 1, not {quoted(ratio)}")
         if self.min_samples < 1 or (self.max_samples is not None and self.max_samples < 1):
             raise ValueError("min_samples and max_samples must be >= 1")
 
@@ -79,8 +90,8 @@ class FilterRun:
     """One run of a filter, until `count` images are accepted; all images if `count` is None."""
 
     def __init__(self, limits: RejectLimits, count: int | None) -> None:
-        if count is not None and (count < 1 or count % 1):  # No number of images equals a fraction.
-            raise ValueError(f"count must be an integer >= 1 or None, not {count}")
+        if count is not None and not is_whole(count):
+            raise ValueError(f"count must be an integer >= 1 or None, not {quoted(count)}")
         self.stats = FilterStats()
         self._limits = limits
         self._wanted = count
@@ -94,10 +105,10 @@ class FilterRun:
         """Raise GaveUp if a limit is exceeded."""
         self._limits.check(self.stats)
 
-    def check_kind(self) -> None:
-        """Raise GaveUp if no sample was a supported image: of a few, `take` would yield none and tell no reason."""
-        if self.stats.seen and self.stats.errors[BadImage.code] == self.stats.seen:
-            raise _gave_up(self.stats, "no sample is a supported image")
+    def check_judged(self) -> None:
+        """Raise GaveUp if no sample could be judged: of a few, `take` would yield none and tell no reason."""
+        if self.stats.seen and self.stats.errors.total() == self.stats.seen:
+            raise _gave_up(self.stats, "no sample could be judged")
 
     def end(self) -> None:
         """Handle the end of the samples; raise GaveUp if images are missing."""

@@ -5,6 +5,7 @@ import inspect
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Iterator, Mapping, Sized
 from typing import Any
 
+from lensgate_client._pixels.images import is_single_image
 from lensgate_client._pixels.raster import count_images, is_batch, is_tensor
 from lensgate_client.errors import truncated
 
@@ -21,6 +22,12 @@ AsyncSource = Source | AsyncIterable[Any]
 """A `Source`, or an asynchronous iterable; the function may be asynchronous too."""
 
 _MAX_EMPTY = 1000
+
+
+def check_source(source: object) -> None:
+    """Raise TypeError if the source is one image: of the text of a path, each letter would fail as an image."""
+    if is_single_image(source):
+        raise TypeError("expected a source of samples, not one image: pass a list, or call decide")
 
 
 def iterate_samples(source: Source) -> Iterator[Any]:
