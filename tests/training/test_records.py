@@ -196,6 +196,14 @@ def test_a_file_of_the_test_table_is_never_trained_on_under_another_name(tmp_pat
     )
 
 
+def test_a_test_table_of_damaged_images_is_not_replaced_by_training_images(tmp_path: Path) -> None:
+    folder = write_dataset(tmp_path / "bars", half(60), test=half(2, first=100))
+    for face in (100, 101):
+        (folder / IMAGES / f"face-{face}.png").write_bytes(b"version https://git-lfs.github.com/spec/v1")
+    with pytest.raises(DataError, match=r"no image of test\.csv is usable: bars: face-100\.png: "):
+        write_records([read_dataset(folder)], tmp_path / "r", sizes=[32], seed=0)
+
+
 def test_a_copy_in_another_data_set_does_not_leak_into_the_training(folder: Path, tmp_path: Path) -> None:
     """A reviewed copy of a face must not be trained on while the face itself tests, calibrates or is held out."""
     reviewed = write_dataset(tmp_path / "reviewed", half(80, first=500))
