@@ -41,7 +41,7 @@ def test_one_decode_serves_several_sizes_with_the_gates_own_pixels(folder: Path,
         np.testing.assert_array_equal(found.images[0], read_pixels(path.read_bytes(), size))
     with pytest.raises(RecordsError, match="choose one"):
         load_records(tmp_path / "r", Split.TRAIN)
-    with pytest.raises(RecordsError, match="prepare --size 128"):
+    with pytest.raises(RecordsError, match="prepare --size 32 --size 64 --size 128 first"):
         load_records(tmp_path / "r", Split.TRAIN, size=128)
 
 
