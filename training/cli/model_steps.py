@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from common.storage import AnyPath, locked
-from common.terminal import count, say
+from common.terminal import command, count, say
 from gate import Label, ModelError, ModelStore
 from gate.card import Card, SplitMetrics
 from training.cli import options as option
@@ -154,7 +154,7 @@ def fit(options: FitOptions) -> str:
     fit_network(options.records, options.run_folder, preset=preset, seed=options.seed, command=options.command_line)
     losses = read_history(options.run_folder)["val_loss"]
     say(f"{options.run_folder}: {count(len(losses), 'epoch')}, lowest validation loss {min(losses):.4f}")
-    return option.command("train", "calibrate", "--records", options.records, "--run", options.run_folder)
+    return command("train", "calibrate", "--records", options.records, "--run", options.run_folder)
 
 
 def calibrate(options: CalibrateOptions) -> str:
@@ -171,7 +171,7 @@ def calibrate(options: CalibrateOptions) -> str:
     for name, metrics in (("before", calibration.before), ("after", calibration.after)):
         say(f"{name:12} {metrics.log_loss:9.4f} {metrics.brier:9.4f} {metrics.expected_calibration_error:9.4f}")
     say(f"novelty threshold {novelty.threshold:g}: {novelty.above} of these images are above it")
-    return option.command("train", "certify", "--records", options.records, "--run", options.run_folder)
+    return command("train", "certify", "--records", options.records, "--run", options.run_folder)
 
 
 def certify(options: CertifyOptions) -> str:
@@ -200,7 +200,7 @@ def certify(options: CertifyOptions) -> str:
     risk = f"{100 * record.paper.risk.value:.2f} % of these wrong" if record.paper.risk else "none wrong"
     say(f"the paper's 0.4 to 0.6: {100 * record.paper.coverage.value:.1f} % accepted, {risk}")
     say(f"area under the risk-coverage curve: {record.risk_coverage.area:.5f}")
-    return option.command("train", "export", "--records", options.records, "--run", options.run_folder)
+    return command("train", "export", "--records", options.records, "--run", options.run_folder)
 
 
 def export(options: ExportOptions) -> str:
@@ -229,8 +229,8 @@ def export(options: ExportOptions) -> str:
         )
     # The first version is current from its export on.
     if _is_current(card, options.out):
-        return option.command("serve", "--models", options.out)
-    return option.command("models", "promote", card.version, "--models", options.out)
+        return command("serve", "--models", options.out)
+    return command("models", "promote", card.version, "--models", options.out)
 
 
 def _is_current(card: Card, models: Path) -> bool:

@@ -55,6 +55,12 @@ def repeat(evidence: Evidence) -> Section:
 
 def absent(parts: list[MissingSection]) -> Section:
     """List the sections without data and the commands that produce it."""
-    said = paragraph("Run these commands, then ", code("lensgate train report"), " again, to add these sections:")
+    said = paragraph(
+        "Run these commands, after calibrate or certify also ",
+        code("lensgate train export"),
+        ", then ",
+        code("lensgate train report"),
+        " again, to add these sections:",
+    )
     rows = [(part.title, code(part.command)) for part in parts]
     return Section("absent", "Not on this page", (said, table(("part", "command"), rows, words=2)))
