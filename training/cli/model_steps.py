@@ -148,12 +148,15 @@ def _folds(text: str) -> int:
 def fit(options: FitOptions) -> str:
     """Train the network; print its validation metrics and return the next command."""
     from training.data.records import Manifest
+    from training.model.checkpoint import kept_epoch
     from training.model.train import fit_network, read_history
 
     preset = options.preset.resolve_for(Manifest.read(options.records), options.size)
     fit_network(options.records, options.run_folder, preset=preset, seed=options.seed, command=options.command_line)
     losses = read_history(options.run_folder)["val_loss"]
-    say(f"{options.run_folder}: {count(len(losses), 'epoch')}, lowest validation loss {min(losses):.4f}")
+    kept = kept_epoch(losses, preset.patience)
+    loss = f"validation loss {losses[kept - 1]:.4f}"
+    say(f"{options.run_folder}: {count(len(losses), 'epoch')}, of which number {kept} is kept: {loss}")
     return command("train", "calibrate", "--records", options.records, "--run", options.run_folder)
 
 
