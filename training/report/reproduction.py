@@ -44,7 +44,10 @@ def repeat(evidence: Evidence) -> Section:
         "repeat",
         "Reproduction",
         (
-            paragraph("With the same data, these commands in this order reproduce the network."),
+            paragraph(
+                "With the same data, these commands in this order reproduce the network on the same kind of processor "
+                "with as many cores; others round otherwise."
+            ),
             lines([command for command in card.training.commands if command]),
             facts([*seeds, *card.tools.items()]),
             element("h3", "Fingerprints (SHA-256)"),
