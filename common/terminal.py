@@ -2,6 +2,7 @@
 
 import math
 import re
+import shlex
 import sys
 from typing import Any
 
@@ -53,6 +54,11 @@ def say(*texts: object, error: bool = False, end: str = "\n") -> None:
 def count(amount: int, noun: str) -> str:
     """Format as 1 image or 2,000 images."""
     return f"{amount:,} {noun if amount == 1 else noun + 's'}"
+
+
+def command(*words: object) -> str:
+    """Quote a command line of `lensgate` for a shell."""
+    return shlex.join(["lensgate", *map(str, words)])
 
 
 def percent_up(bound: float, *, decimals: int = 2) -> float:

@@ -246,12 +246,16 @@ def test_the_command_goes_the_whole_way(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     shutil.copytree(audited[0], tmp_path, dirs_exist_ok=True)  # The folds are finished; all else is made.
+    prepared = tmp_path / "records/manifest.json"
+    prepared.parent.mkdir()
+    prepared.write_text("of another step")
     monkeypatch.setattr(audit_module, "AUDIT_PRESET", TINY)
     command = ["train", "audit", "--data", str(data), "--out", str(tmp_path), "--folds", "2"]
     assert main(command) == 0
     printed = capsys.readouterr().out
     assert f"6 of {COUNT} labels seem to contradict the image: {tmp_path / 'label_issues.html'}" in printed
     assert str(data / "corrections.csv") in printed
+    assert prepared.read_text() == "of another step"
     assert {int(row["id"]) for row in rows(tmp_path / "label_issues.csv")} == FLIPPED
     assert (tmp_path / "label_issues.html").read_text().count("<figure>") == 6
 

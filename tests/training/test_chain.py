@@ -1,6 +1,7 @@
 """From a folder of images to a model that is served, step by step."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
@@ -14,6 +15,7 @@ from gate.scorer import Scorer
 from lensgate.cli import main
 from tests.support.datasets import barred, half, write_dataset
 from tests.support.images import encode
+from tests.support.models import brightness_model, card_text, write_model
 from training.data.dataset import Split, read_dataset
 from training.data.records import Manifest, load_records, write_records
 from training.data.shards import SHARD_IMAGES
@@ -252,6 +254,31 @@ def test_a_model_is_not_measured_on_a_split_it_was_trained_on(
     write_records([read_dataset(data)], tmp_path, sizes=[SIZE], seed=9)
     assert main(["train", "evaluate", "--records", str(tmp_path), "--models", str(models)]) == 1
     assert "split with --seed 0" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("change", "warning"),
+    [
+        (lambda rows: rows, ""),
+        (lambda rows: rows[::-1], "bars has its rows in another order"),
+        (lambda rows: [*rows[:-1], f"{rows[-1][:-1]}0"], "bars has other images or labels"),
+    ],
+    ids=("unchanged", "sorted otherwise", "relabelled"),
+)
+def test_a_test_split_that_may_hold_training_images_is_warned_of(
+    change: Callable[[list[str]], list[str]], warning: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write_dataset(tmp_path / "bars", half(60))
+    manifest = write_records([read_dataset(folder)], tmp_path / "records", sizes=[SIZE], seed=0)
+    training = card_text().training.model_copy(update={"records": manifest.fingerprint()})
+    write_model(tmp_path / "models", brightness_model(size=SIZE, data=manifest.data, training=training))
+    head, *rows = (folder / "train.csv").read_text().splitlines()
+    (folder / "train.csv").write_text("\n".join([head, *change(rows)]))
+    write_records([read_dataset(folder)], tmp_path / "records", sizes=[SIZE], seed=0)
+    command = ["train", "evaluate", "--records", str(tmp_path / "records"), "--models", str(tmp_path / "models")]
+    assert main(command) == 0
+    told = capsys.readouterr().err
+    assert ("may have learned from" in told, warning in told) == (bool(warning), True)
 
 
 def test_the_same_file_twice_is_in_one_split_alone(tmp_path: Path) -> None:

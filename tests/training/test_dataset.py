@@ -134,6 +134,17 @@ def test_what_is_listed_for_testing_is_not_trained_on(tmp_path: Path) -> None:
     assert "train.csv: face-4 is also in test.csv and reserved for testing" in data.problems
 
 
+def test_what_has_an_unusable_label_for_testing_is_not_trained_on(tmp_path: Path) -> None:
+    folder = write_dataset(tmp_path / "set", half(40))
+    (folder / "test.csv").write_text("id,glasses\n3,0\n4,True\n")
+    data = read_dataset(folder)
+    assert not {"face-3", "face-4"} & {example.name for example in data.train}
+    assert "test.csv line 3: face-4 has the label 'True' instead of 0 or 1" in data.problems
+    (folder / "test.csv").write_text("id,glasses\n3,False\n4,True\n")
+    with pytest.raises(DataError, match=r"test\.csv has no usable row.*'False' instead of 0 or 1"):
+        read_dataset(folder)
+
+
 def test_a_table_that_is_no_utf_8_is_refused(tmp_path: Path) -> None:
     (tmp_path / "train.csv").write_bytes(b"id,glasses\n\xff\xfe,1\n")
     with pytest.raises(DataError, match="not UTF-8"):

@@ -15,7 +15,7 @@ from tests.support.datasets import half, write_dataset
 from training.data.dataset import Split, read_dataset
 from training.data.records import Records, load_records, write_records
 from training.errors import DataError, DivergedError, RecordsError
-from training.model.checkpoint import TrainingProgress, TrainingState
+from training.model.checkpoint import TrainingProgress, TrainingState, kept_epoch
 from training.model.preset import PRESETS, Preset
 from training.model.train import (
     HISTORY_FILE,
@@ -119,17 +119,19 @@ def test_nan_loss_is_an_error_and_keeps_the_earlier_run(records: Path, run: Path
     assert load_fitted(run).run == before
 
 
-def test_nan_loss_keeps_the_best_earlier_epoch() -> None:
+@pytest.mark.parametrize(("losses", "kept"), [([0.5, 0.4, math.nan], 2), ([0.5, 0.4, 0.4, 0.6], 3)])
+def test_the_kept_epoch_is_the_one_that_is_named(losses: list[float], kept: int) -> None:
     progress = TrainingProgress(PRESET.changed(patience=2), TrainingState(None, key=""))
     network = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
     network.compile()
     progress.set_model(network)
-    for value, loss in enumerate([0.5, 0.4, math.nan]):
+    for value, loss in enumerate(losses):
         network.set_weights([np.full((1, 1), value), np.full(1, value)])
         progress.on_epoch_end(value, {"loss": loss, "val_loss": loss})
     assert progress.stopped
     progress.restore_best(network)
-    assert network.get_weights()[1] == 1
+    assert network.get_weights()[1] + 1 == kept == kept_epoch(losses, 2)
+    assert kept_epoch(losses, 0) == len(losses)
 
 
 @pytest.mark.parametrize("broken", [NETWORK_FILE, RUN_FILE, HISTORY_FILE])

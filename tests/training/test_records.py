@@ -41,7 +41,7 @@ def test_one_decode_serves_several_sizes_with_the_gates_own_pixels(folder: Path,
         np.testing.assert_array_equal(found.images[0], read_pixels(path.read_bytes(), size))
     with pytest.raises(RecordsError, match="choose one"):
         load_records(tmp_path / "r", Split.TRAIN)
-    with pytest.raises(RecordsError, match="prepare --size 128"):
+    with pytest.raises(RecordsError, match="prepare --size 32 --size 64 --size 128 first"):
         load_records(tmp_path / "r", Split.TRAIN, size=128)
 
 
@@ -194,6 +194,14 @@ def test_a_file_of_the_test_table_is_never_trained_on_under_another_name(tmp_pat
         "bars: face-1.png is left out: it is the same file as bars: face-100.png",
         "bars: face-3.png is left out: it is the same file as bars: face-101.png, which has the other label",
     )
+
+
+def test_a_test_table_of_damaged_images_is_not_replaced_by_training_images(tmp_path: Path) -> None:
+    folder = write_dataset(tmp_path / "bars", half(60), test=half(2, first=100))
+    for face in (100, 101):
+        (folder / IMAGES / f"face-{face}.png").write_bytes(b"version https://git-lfs.github.com/spec/v1")
+    with pytest.raises(DataError, match=r"no image of test\.csv is usable: bars: face-100\.png: "):
+        write_records([read_dataset(folder)], tmp_path / "r", sizes=[32], seed=0)
 
 
 def test_a_copy_in_another_data_set_does_not_leak_into_the_training(folder: Path, tmp_path: Path) -> None:

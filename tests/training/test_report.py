@@ -312,12 +312,13 @@ def test_report_of_an_uncalibrated_run_names_the_missing_steps(
     made: Made, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The whole command, on an uncalibrated run, with every figure saved."""
-    shutil.copytree(made.sources.run, tmp_path / "run")
+    run = tmp_path / "a run"
+    shutil.copytree(made.sources.run, run)
     for name in (CALIBRATION_FILE, CERTIFICATE_FILE, HEAD_FILE):
-        (tmp_path / "run" / name).unlink()
+        (run / name).unlink()
     plain = made.card.text().model_copy(update={"band": CardBand(), "novelty_threshold": None, "version": "plain"})
     write_model(tmp_path / "models", model_of(graph(), plain))
-    command = ["train", "report", "--records", str(made.sources.records), "--run", str(tmp_path / "run")]
+    command = ["train", "report", "--records", str(made.sources.records), "--run", str(run)]
     out = ["--models", str(tmp_path / "models"), "--version", "plain", "--out", str(tmp_path / "page")]
     assert main([*command, *out, "--figures", str(tmp_path / "figures")]) == 0
     assert str(tmp_path / "page" / PAGE_FILE) in capsys.readouterr().out
@@ -327,6 +328,7 @@ def test_report_of_an_uncalibrated_run_names_the_missing_steps(
     absent = section(page, "absent")
     for step in ("calibrate", "certify", "audit", "study", "compare"):
         assert f"lensgate train {step} " in absent
+    assert f"--run &#x27;{run}&#x27;" in absent
     for name in ("calibration", "certificate", "unfamiliar", "issues", "studies", "comparison"):
         assert f'<section id="{name}">' not in page
     saved = sorted(path.name for path in (tmp_path / "figures").iterdir())

@@ -24,6 +24,7 @@ from common.storage import AnyPath
 from lensgate.cli import main
 from tests.support.datasets import half, write_dataset
 from training.data.dataset import Split, read_dataset
+from training.data.near_duplicates import group_near, perceptual_hash
 from training.data.records import (
     MANIFEST_FILE,
     TABLE_FILE,
@@ -405,7 +406,12 @@ def test_a_source_that_is_left_out_is_measured_on_and_nowhere_else(
     # Images without a source are always trained on.
     assert set(train.sources) == {"b", ""}
     assert set(validation.sources) <= {"b", ""}
-    assert sorted((*train.names, *validation.names, *measured.names)) == sorted(everything.names)
+    groups = group_near([perceptual_hash(image) for image in everything.images])
+    group_of = dict(zip(everything.names, groups, strict=True))
+    held_out = {group_of[name] for name in measured.names}
+    near = {name for name, group in group_of.items() if group in held_out} - set(measured.names)
+    assert near
+    assert {*train.names, *validation.names} == {*everything.names} - {*measured.names} - near
 
 
 def test_values_are_those_that_the_records_have(records: Path, tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     title = "folder for the tables, the page and the resumable state"
     add("--out", type=option.local, required=True, metavar="DIR", help=title)
-    title = "folder or URL for the decoded images, not shared (OUT/records)"
+    title = "folder or URL for the decoded images, not shared (OUT/images)"
     add("--records", type=option.place, metavar="DIR", help=title)
     add("--folds", type=_folds, default=FOLDS, metavar="K", help=f"folds of the cross-validation, at least 2 ({FOLDS})")
     add("--epochs", type=option.positive, metavar="NUMBER", help="epochs of each network (12)")
@@ -88,7 +88,8 @@ def _records(options: AuditOptions, datasets: list[ImageDataSet], size: int) -> 
     """All labelled images, including the test split: wrong test labels distort every metric."""
     from training.data.records import load_records, write_records
 
-    folder = options.records or options.out / "records"
+    # Not OUT/records: with `--out runs` these are the records of `prepare`.
+    folder = options.records or options.out / "images"
     if options.records:
         _refuse_other_records(folder)
     manifest = write_records(datasets, folder, sizes=[size], seed=options.seed, command=options.command_line)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from common.storage import AnyPath, local_path
-from common.terminal import count, escape_controls, printable, say
+from common.terminal import command, count, escape_controls, printable, say
 from training.cli import options as option
 from training.cli.options import Steps, add_step
 from training.data.dataset import (
@@ -139,7 +139,7 @@ def _fit_command(records: AnyPath, sizes: Sequence[int]) -> str:
     """Return the command that fits the model to serve if its size was prepared, or else the paper's."""
     preset = "gate" if PRESETS["gate"].size in sizes else "paper"
     chosen = ("--size", PRESETS[preset].size if PRESETS[preset].size in sizes else sizes[0]) if len(sizes) > 1 else ()
-    return option.command("train", "fit", "--records", records, "--preset", preset, *chosen)
+    return command("train", "fit", "--records", records, "--preset", preset, *chosen)
 
 
 def print_problems(problems: Sequence[str]) -> None:
@@ -172,7 +172,7 @@ def _draw(options: DrawOptions) -> str:
 
     draw_faces(options.out, options.count, seed=options.seed, progress=True)
     say(f"{options.out}: {count(options.count, 'face')}")
-    return option.command("train", "prepare", "--data", options.out, "--size", PRESETS["gate"].size)
+    return command("train", "prepare", "--data", options.out, "--size", PRESETS["gate"].size)
 
 
 def _read(folder: Path, texts: dict[str, dict[str, str]], *, auxiliary: bool) -> ImageDataSet:

@@ -102,12 +102,22 @@ def _refuse_leak(card: Card, manifest: "Manifest") -> None:
 
 
 def _warn_of_leak(card: Card, manifest: "Manifest") -> None:
-    """Warn of data sets that have changed since the training: a split of other images moves images between splits."""
-    trained = {data.name: data.fingerprint for data in card.data}
-    changed = [data.name for data in manifest.data if trained.get(data.name, data.fingerprint) != data.fingerprint]
-    for name in changed:
+    """Warn of data sets that may be split otherwise than for the training, which moves images between splits."""
+    tested = {data.fingerprint: data.images.get(Split.TEST) for data in card.data}
+    names = {data.name for data in card.data}
+    # The table of the same data sets differs if a row has moved: a fingerprint knows neither their order nor test.csv.
+    has_moved = tested.keys() == {data.fingerprint for data in manifest.data} and (
+        card.training.records != manifest.fingerprint()
+    )
+    for data in manifest.data:
+        if data.fingerprint not in tested and data.name in names:
+            change = "has other images or labels"
+        elif data.fingerprint in tested and (has_moved or data.images.get(Split.TEST) != tested[data.fingerprint]):
+            change = "has its rows in another order, another test.csv or other data sets beside it"
+        else:
+            continue
         say(
-            f"{name} has other images or labels than when the model was trained on it: the model may have learned from "
-            "images of this test split, unless they come from its test.csv",
+            f"{data.name} {change} than when the model was trained on it: the model may have learned from images of "
+            "this test split, unless they come from its test.csv",
             error=True,
         )

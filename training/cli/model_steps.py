@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from common.storage import AnyPath, locked
-from common.terminal import count, say
+from common.terminal import command, count, say
 from gate import Label, ModelError, ModelStore
 from gate.card import Card, SplitMetrics
 from training.cli import options as option
@@ -148,13 +148,16 @@ def _folds(text: str) -> int:
 def fit(options: FitOptions) -> str:
     """Train the network; print its validation metrics and return the next command."""
     from training.data.records import Manifest
+    from training.model.checkpoint import kept_epoch
     from training.model.train import fit_network, read_history
 
     preset = options.preset.resolve_for(Manifest.read(options.records), options.size)
     fit_network(options.records, options.run_folder, preset=preset, seed=options.seed, command=options.command_line)
     losses = read_history(options.run_folder)["val_loss"]
-    say(f"{options.run_folder}: {count(len(losses), 'epoch')}, lowest validation loss {min(losses):.4f}")
-    return option.command("train", "calibrate", "--records", options.records, "--run", options.run_folder)
+    kept = kept_epoch(losses, preset.patience)
+    loss = f"validation loss {losses[kept - 1]:.4f}"
+    say(f"{options.run_folder}: {count(len(losses), 'epoch')}, of which number {kept} is kept: {loss}")
+    return command("train", "calibrate", "--records", options.records, "--run", options.run_folder)
 
 
 def calibrate(options: CalibrateOptions) -> str:
@@ -171,7 +174,7 @@ def calibrate(options: CalibrateOptions) -> str:
     for name, metrics in (("before", calibration.before), ("after", calibration.after)):
         say(f"{name:12} {metrics.log_loss:9.4f} {metrics.brier:9.4f} {metrics.expected_calibration_error:9.4f}")
     say(f"novelty threshold {novelty.threshold:g}: {novelty.above} of these images are above it")
-    return option.command("train", "certify", "--records", options.records, "--run", options.run_folder)
+    return command("train", "certify", "--records", options.records, "--run", options.run_folder)
 
 
 def certify(options: CertifyOptions) -> str:
@@ -200,7 +203,7 @@ def certify(options: CertifyOptions) -> str:
     risk = f"{100 * record.paper.risk.value:.2f} % of these wrong" if record.paper.risk else "none wrong"
     say(f"the paper's 0.4 to 0.6: {100 * record.paper.coverage.value:.1f} % accepted, {risk}")
     say(f"area under the risk-coverage curve: {record.risk_coverage.area:.5f}")
-    return option.command("train", "export", "--records", options.records, "--run", options.run_folder)
+    return command("train", "export", "--records", options.records, "--run", options.run_folder)
 
 
 def export(options: ExportOptions) -> str:
@@ -229,8 +232,8 @@ def export(options: ExportOptions) -> str:
         )
     # The first version is current from its export on.
     if _is_current(card, options.out):
-        return option.command("serve", "--models", options.out)
-    return option.command("models", "promote", card.version, "--models", options.out)
+        return command("serve", "--models", options.out)
+    return command("models", "promote", card.version, "--models", options.out)
 
 
 def _is_current(card: Card, models: Path) -> bool:

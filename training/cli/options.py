@@ -2,7 +2,6 @@
 
 import argparse
 import os
-import shlex
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, is_dataclass
@@ -115,11 +114,6 @@ def run_timed(run: Callable[[], str | None]) -> str | None:
     following = run()
     say(f"took {duration(time.monotonic() - started)}")
     return following
-
-
-def command(*words: object) -> str:
-    """Quote a command line of `lensgate` for a shell."""
-    return shlex.join(["lensgate", *map(str, words)])
 
 
 def duration(seconds: float) -> str:

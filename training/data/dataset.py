@@ -112,7 +112,7 @@ def read_dataset(folder: Path, *, corrections: Path | None = None) -> ImageDataS
     `corrections.csv` in the folder; images that it calls unclear are left out.
 
     Raises:
-        DataError: `train.csv` is missing, a table cannot be read or lacks a column, or no labelled image is found.
+        DataError: `train.csv` is missing, a table cannot be read or lacks a column, or has labels and no usable row.
     """
     require_folder(folder)
     table = folder / "train.csv"
@@ -122,12 +122,14 @@ def read_dataset(folder: Path, *, corrections: Path | None = None) -> ImageDataS
     images = find_images(folder, problems)
     changes = read_corrections(corrections or folder / CORRECTIONS_FILE, required=corrections is not None)
     test_table = folder / "test.csv"
-    in_train = _read_table(table, images, problems)
-    in_test = _read_table(test_table, images, problems) if _is_there(test_table) else []
+    in_train, _ = _read_table(table, images, problems)
+    in_test, reserved = _read_table(test_table, images, problems) if _is_there(test_table) else ([], set[str]())
+    if reserved and not in_test:
+        raise DataError(f"{test_table} has no usable row; correct or remove its labels: {'; '.join(problems[-3:])}")
     listed, test = (_corrected(examples, changes, problems) for examples in (in_train, in_test))
     known = {example.name for example in (*in_train, *in_test)}
     problems += [f"corrections: {name} is not in train.csv or test.csv" for name in sorted(changes.keys() - known)]
-    held_out = {example.name for example in test if example.glasses is not None}
+    held_out = reserved.union(example.name for example in test if example.glasses is not None)
     problems += [
         f"train.csv: {one.name} is also in test.csv and reserved for testing" for one in listed if one.name in held_out
     ]
@@ -292,12 +294,14 @@ def _read_about(folder: Path) -> Provenance:
         raise DataError(f"{path} is not UTF-8: {error}; save it as UTF-8") from error
 
 
-def _read_table(table: Path, images: dict[str, Path], problems: list[str]) -> list[Example]:
+def _read_table(table: Path, images: dict[str, Path], problems: list[str]) -> tuple[list[Example], set[str]]:
+    """Return the usable rows, and the names of all images with a label, also with one that is not 0 or 1."""
     required = {"id", "glasses"} if table.name == "train.csv" else {"id"}
     lines = read_table(table, required, optional={"glasses", "source"}).lines
+    labelled = {image_name(line.cells.get("id", "")) for line in lines if _label(line)}
     # A label in one row of `test.csv` is enough; an empty column is none.
-    is_labelled = "glasses" in required or any(map(_label, lines))
-    return _read_lines(table, lines, images, problems, is_labelled=is_labelled)
+    is_labelled = "glasses" in required or bool(labelled)
+    return _read_lines(table, lines, images, problems, is_labelled=is_labelled), labelled
 
 
 def _read_lines(

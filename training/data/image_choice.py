@@ -38,11 +38,14 @@ def keep_images(
     that must stay unseen.
 
     Raises:
-        DataError: no image is usable, or a data set is too small for both labels in every split.
+        DataError: no image is usable, or none of a `test.csv`, or a data set is too small for both labels in every
+            split.
     """
-    distinct = _distinct(items, [file for block in blocks for file in block.found], problems)
+    files = [file for block in blocks for file in block.found]
+    distinct = _distinct(items, files, problems)
     if not distinct:
         raise DataError(f"no image is usable: {'; '.join(problems[:3])}")
+    _refuse_unreadable_tests(items, files)
     groups = group_near([file.likeness for _, file in distinct])
     kept = [_KeptImage(*pair, group) for pair, group in zip(distinct, groups, strict=True)]
     tested = {image.group for image in kept if image.item.in_test}
@@ -77,6 +80,14 @@ def _distinct(
         else:
             distinct.append((item, file))
     return distinct
+
+
+def _refuse_unreadable_tests(items: Sequence[SourceImage], files: Sequence[DecodedFile]) -> None:
+    """Refuse a `test.csv` of unreadable images: the test split would be cut from `train.csv` in its place."""
+    readable = {item.data_set for item, file in zip(items, files, strict=True) if item.in_test and not file.fault}
+    for item, file in zip(items, files, strict=True):
+        if item.in_test and item.data_set not in readable:
+            raise DataError(f"no image of test.csv is usable: {item.title}: {file.fault}; correct or remove its labels")
 
 
 @contextmanager

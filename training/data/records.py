@@ -109,7 +109,9 @@ class Manifest(BaseModel):
         if size is None:
             raise RecordsError(f"the records hold the sizes {sorted(self.shards)}: choose one with --size")
         if size not in self.shards:
-            raise RecordsError(f"the records hold the sizes {sorted(self.shards)}: prepare --size {size} first")
+            # All of them: sizes that are not named again are deleted.
+            wanted = " ".join(f"--size {one}" for one in sorted({*self.shards, size}))
+            raise RecordsError(f"the records hold the sizes {sorted(self.shards)}: prepare {wanted} first")
         return size
 
 

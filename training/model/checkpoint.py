@@ -4,6 +4,7 @@ import io
 import json
 import math
 import zipfile
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -41,6 +42,15 @@ class TrainingState:
             data = io.BytesIO()
             np.savez(data, allow_pickle=False, key=np.array(self._key), **arrays)
             write_atomically(self._path, data.getvalue())
+
+
+def kept_epoch(losses: Sequence[float], patience: int) -> int:
+    """Return the epoch that is kept, from 1, by the validation losses: the last one, or with a patience the lowest.
+
+    Of equally low ones the last is kept.
+    """
+    lowest = np.flatnonzero(np.asarray(losses) == np.nanmin(losses))
+    return int(lowest[-1]) + 1 if patience else len(losses)
 
 
 class TrainingProgress(keras.callbacks.Callback):  # type: ignore[misc,unused-ignore]

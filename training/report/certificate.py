@@ -1,6 +1,6 @@
 """The section on the certificate of each label."""
 
-from common.terminal import percent_exact
+from common.terminal import command, percent_exact
 from gate import Label
 from training.evaluation.certificate import Certificate, TestedEdge
 from training.evaluation.certificate_text import describe, describe_true_class
@@ -17,7 +17,7 @@ def certificate(evidence: Evidence) -> Section | MissingSection:
     title, record = "The certificate", evidence.certified
     if record is None:
         sources = evidence.sources
-        return MissingSection(title, f"lensgate train certify --records {sources.records} --run {sources.run}")
+        return MissingSection(title, command("train", "certify", "--records", sources.records, "--run", sources.run))
     temperature = evidence.card.calibration.temperature
     parts = [
         *map(paragraph, describe(record.certificate, temperature=temperature)),

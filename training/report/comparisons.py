@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from common.terminal import count, p_value
+from common.terminal import command, count, p_value
 from gate.card import Interval
 from gate.pixels import Pixels
 from training.evaluation.compare import PairedResult
@@ -53,8 +53,9 @@ def studies(evidence: Evidence) -> Section | MissingSection:
     """Show a table, intervals and significant differences of each study."""
     title = "Studies"
     if not evidence.studies:
+        records = evidence.sources.records
         return MissingSection(
-            title, f"lensgate train study resolution --records {evidence.sources.records} --out runs/study"
+            title, command("train", "study", "resolution", "--records", records, "--out", "runs/study")
         )
     parts = [part for study in evidence.studies for part in _study(study)]
     return Section("studies", title, tuple(parts))
@@ -64,8 +65,8 @@ def comparison(evidence: Evidence) -> Section | MissingSection:
     """Compare several runs on the same test images."""
     title, result = "Models compared", evidence.comparison
     if result is None:
-        command = f"lensgate train compare --records {evidence.sources.records} --run A --run B --out runs/comparison"
-        return MissingSection(title, command)
+        runs = ("--run", "A", "--run", "B", "--out", "runs/comparison")
+        return MissingSection(title, command("train", "compare", "--records", evidence.sources.records, *runs))
     head = ("run", "pixels", "parameters", "errors", "accuracy [95 %]", "log loss [95 %]")
     rows = [
         (

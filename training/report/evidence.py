@@ -179,5 +179,6 @@ def _check_belonging(card: Card, run: FitRun, manifest: Manifest, sources: Repor
     promised = Guarantees.read(sources.run)
     if (promised.card_band(), promised.temperature) != (card.band, card.calibration.temperature):
         raise RecordsError(
-            f"{title} was exported before {sources.run} was calibrated or certified: run `lensgate train export` again"
+            f"{title} was exported before {sources.run} was calibrated or certified: run `lensgate train export` again "
+            "and pass the version that it writes with --version"
         )

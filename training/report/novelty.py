@@ -4,6 +4,7 @@ import textwrap
 
 import numpy as np
 
+from common.terminal import command
 from gate import Decision, Reason
 from gate.card import NoveltyThreshold
 from gate.pixels import Pixels
@@ -33,7 +34,7 @@ def unfamiliar(evidence: Evidence) -> Section | MissingSection:
     title, threshold = "Unfamiliar images", evidence.card.novelty_threshold
     if threshold is None:
         sources = evidence.sources
-        return MissingSection(title, f"lensgate train calibrate --records {sources.records} --run {sources.run}")
+        return MissingSection(title, command("train", "calibrate", "--records", sources.records, "--run", sources.run))
     good = evidence.test.select(np.isin(evidence.test.records.data_sets, evidence.own))
     chosen = np.linspace(0, len(good) - 1, min(FACES, len(good))).astype(int)
     kinds = make_outliers(good.records.images[chosen], JUDGED, seed=0)

@@ -44,7 +44,10 @@ def repeat(evidence: Evidence) -> Section:
         "repeat",
         "Reproduction",
         (
-            paragraph("With the same data, these commands in this order reproduce the network."),
+            paragraph(
+                "With the same data, these commands in this order reproduce the network on the same kind of processor "
+                "with as many cores; others round otherwise."
+            ),
             lines([command for command in card.training.commands if command]),
             facts([*seeds, *card.tools.items()]),
             element("h3", "Fingerprints (SHA-256)"),
@@ -55,6 +58,12 @@ def repeat(evidence: Evidence) -> Section:
 
 def absent(parts: list[MissingSection]) -> Section:
     """List the sections without data and the commands that produce it."""
-    said = paragraph("Run these commands, then ", code("lensgate train report"), " again, to add these sections:")
+    said = paragraph(
+        "Run these commands, after calibrate or certify also ",
+        code("lensgate train export"),
+        ", then ",
+        code("lensgate train report"),
+        " again, to add these sections:",
+    )
     rows = [(part.title, code(part.command)) for part in parts]
     return Section("absent", "Not on this page", (said, table(("part", "command"), rows, words=2)))

@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 from numpy.typing import NDArray
 
-from common.terminal import count
+from common.terminal import command, count
 from gate import Band, Reason
 from gate.pixels import Pixels
 from training.evaluation.calibrate import CalibrationFindings
@@ -50,7 +50,7 @@ def calibration(evidence: Evidence) -> Section | MissingSection:
     """Show calibration before and after temperature scaling."""
     title, sources = "Calibration", evidence.sources
     if evidence.calibrated is None:
-        return MissingSection(title, f"lensgate train calibrate --records {sources.records} --run {sources.run}")
+        return MissingSection(title, command("train", "calibrate", "--records", sources.records, "--run", sources.run))
     findings = evidence.calibrated.calibration
     said = paragraph(
         f"On the {count(findings.images, 'image')} of the calibration split, which was not used for training, a "

@@ -8,6 +8,7 @@ from gate.card import CardDataSet
 from training.data.records import Records
 from training.figures import CaptionedImage, ImageGroup, curve
 from training.figures.style import GLASSES, NO_GLASSES
+from training.model.checkpoint import kept_epoch
 from training.report.evidence import Evidence
 from training.report.formatting import percent
 from training.report.page import (
@@ -41,7 +42,7 @@ def data(evidence: Evidence) -> Section:
 def training(evidence: Evidence) -> Section:
     """Show settings, curves and the selected epoch."""
     run, history = evidence.run, evidence.history
-    kept = kept_epoch(evidence)
+    kept = kept_epoch(history["val_loss"], run.preset.patience)
     said = paragraph(
         f"{count(run.epochs, 'epoch')} over {count(len(evidence.train), 'image')}, seed {run.seed}, "
         f"{count(run.parameters, 'parameter')}. Epoch {kept} was selected: "
@@ -58,12 +59,6 @@ def training(evidence: Evidence) -> Section:
     )
     settings = facts([(name.replace("_", " "), str(value) or "none") for name, value in run.settings.items()])
     return Section("training", "Training", (said, *curves, element("h3", "Settings"), settings))
-
-
-def kept_epoch(evidence: Evidence) -> int:
-    """Return the exported epoch, from 1: the last without patience, else the one of lowest validation loss."""
-    losses = evidence.history["val_loss"]
-    return int(np.nanargmin(losses)) + 1 if evidence.run.preset.patience else len(losses)
 
 
 def _about(data: CardDataSet) -> Html:

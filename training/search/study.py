@@ -10,6 +10,7 @@ from common.storage import AnyPath, write_atomically
 from common.terminal import count
 from training.data.dataset import Split
 from training.data.image_table import ImageRow, LabelTable
+from training.data.near_duplicates import group_near, perceptual_hash
 from training.data.records import Manifest, Records, join, load_parts, read_rows
 from training.errors import RecordsError, TrainingError
 from training.evaluation.seeds import StudyRun, ValueDifference, ValueSummary, differences, summarise
@@ -27,6 +28,7 @@ from training.search.trials import (
 
 BATCH_SIZES = (32, 64, 128)
 _NOT_TEST = (Split.TRAIN, Split.VALIDATION, Split.CALIBRATION)
+_TRAIN, _STOP = "train on", "stop early by"
 
 StudyKind = Literal["resolution", "batch-size", "sources", "presets"]
 StudyParts = tuple[Records, Records, Records]
@@ -156,11 +158,7 @@ def _check_rest(source: str, rest: Sequence[ImageRow]) -> None:
     """Refuse a source without which a network cannot be trained, before any is."""
     splits = {row.split for row in rest}
     if Split.VALIDATION not in splits or splits == {Split.VALIDATION}:
-        missing = "train on" if Split.VALIDATION in splits else "stop early by"
-        raise RecordsError(
-            f"without the source {source!r} no image is left to {missing}: add images of others, or join small sources "
-            "under one name in train.csv"
-        )
+        raise _too_few(source, _TRAIN if Split.VALIDATION in splits else _STOP)
 
 
 def _several(presets: dict[str, Preset], advice: str) -> dict[str, Preset]:
@@ -177,7 +175,26 @@ def _parts(kind: StudyKind, train: Records, validation: Records, calibration: Re
 
 
 def _without(source: str, train: Records, validation: Records) -> StudyParts:
-    """Hold out all images of one source for measuring; images without a source stay in their split."""
-    taken = [np.array(part.sources) == source for part in (train, validation)]
-    measured = join(train.select(taken[0]), validation.select(taken[1]))
-    return train.select(~taken[0]), validation.select(~taken[1]), measured
+    """Hold out all images of one source for measuring; images without a source stay in their split.
+
+    Near-duplicates of held-out images are left out, such as those of one latent vector by two checkpoints.
+
+    Raises:
+        RecordsError: no image is left to train on, or to stop early by.
+    """
+    images = join(train, validation)
+    measured, is_train = np.array(images.sources) == source, np.arange(len(images)) < len(train)
+    groups = np.array(group_near([perceptual_hash(image) for image in images.images]))
+    others = ~np.isin(groups, groups[measured])
+    parts = images.select(others & is_train), images.select(others & ~is_train)
+    for part, purpose in zip(parts, (_TRAIN, _STOP), strict=True):
+        if not len(part):
+            raise _too_few(source, purpose, " and near-duplicates of its images")
+    return *parts, images.select(measured)
+
+
+def _too_few(source: str, purpose: str, more: str = "") -> RecordsError:
+    return RecordsError(
+        f"without the source {source!r}{more} no image is left to {purpose}: add images of others, or join small "
+        "sources under one name in train.csv"
+    )
