@@ -102,7 +102,7 @@ def _refuse_leak(card: Card, manifest: "Manifest") -> None:
 
 
 def _warn_of_leak(card: Card, manifest: "Manifest") -> None:
-    """Warn of data sets that may be split otherwise than for the training, which moves images between splits."""
+    """Warn of data sets that may be split differently than for the training, which moves images between splits."""
     tested = {data.fingerprint: data.images.get(Split.TEST) for data in card.data}
     names = {data.name for data in card.data}
     # The table of the same data sets differs if a row has moved: a fingerprint knows neither their order nor test.csv.
