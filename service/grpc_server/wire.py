@@ -59,12 +59,12 @@ def read_id(message: bytes) -> str:
     """
     whole = memoryview(message)
     start = 0
-    with suppress(MalformedRequest):  # Such as at the end of the message.
+    with suppress(MalformedRequest, UnicodeDecodeError):  # Such as at the end of the message.
         for _ in range(_MAX_OTHERS):
             tag, position = _varint(whole, start)
             value, start = _skip(whole, position, tag & 7)
             if tag == _ID << 3 | _BYTES:
-                text = bytes(whole[value : min(start, value + _MAX_ID_BYTES)]).decode(errors="replace")
+                text = bytes(whole[value : min(start, value + _MAX_ID_BYTES)]).decode()
                 return text if is_identity(text) else ""
             if tag >> 3 > _ID:
                 break

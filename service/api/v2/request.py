@@ -1,5 +1,6 @@
 """Parse an inference request. Pure: no HTTP, no model."""
 
+from codecs import BOM_UTF8
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -156,7 +157,8 @@ def _split(body: bytes | bytearray, header_length: int | None) -> tuple[memoryvi
 
 def _check_first_bytes(start: bytes) -> None:
     """Raise MalformedRequest for a file, a form or compressed data, for which a JSON parser has no helpful text."""
-    if (text := start.lstrip()) and not text.startswith(b"{"):
+    text = start.lstrip()
+    if text and not text.startswith((b"{", BOM_UTF8)):  # The parser names a byte order mark.
         raise MalformedRequest(
             f"the body begins with {text[:8]!r}, not with a JSON object: send image files to /v1/decisions, forms and "
             "tars to /v1/decisions/batch, and compressed JSON with its Content-Encoding"

@@ -318,7 +318,6 @@ def test_json_that_is_too_large_is_not_even_parsed() -> None:
         b"\x89PNG\r\n\x1a\n" + bytes(MAX_JSON_BYTES),
         b"--x\r\nContent-Disposition: form-data",
         b"\x1f\x8b\x08",
-        b"\xef\xbb\xbf{}",
         b"\n[]",
     ],
 )
@@ -327,6 +326,11 @@ def test_a_body_that_is_no_json_object_is_shown_with_the_place_for_it(body: byte
         parse(body)
     assert raised.value.detail.startswith(f"the body begins with {body.lstrip()[:8]!r}, not with a JSON object")
     assert "/v1/decisions/batch" in raised.value.detail
+
+
+def test_a_byte_order_mark_before_the_json_is_named() -> None:
+    with pytest.raises(MalformedRequest, match="byte order mark"):
+        parse(b"\xef\xbb\xbf{}")
 
 
 def answers(count: int = 2) -> list[ImageDecision]:
