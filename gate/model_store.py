@@ -21,21 +21,15 @@ from gate.card import VERSION_PATTERN, Card
 from gate.default_models import MODEL_NAME, default_models
 from gate.errors import ModelError
 from gate.files import locked_folder, read_regular, set_mode, why_not_writable, write_atomically
+from gate.model_files import CARD_FILE, GRAPH_FILE, read_card, read_graph
 
-GRAPH_FILE = "model.onnx"
-CARD_FILE = "card.json"
 CURRENT_FILE = "CURRENT"
 HISTORY_FILE = "HISTORY"
-
-MAX_GRAPH_BYTES = 2**31
-"""The size limit of protobuf."""
 
 _FILES = (CURRENT_FILE, HISTORY_FILE)
 _WITHOUT_FOLDER_RENAME = (errno.ENOSYS, errno.ENOTSUP, errno.EINVAL)
 """The errors of renaming a folder where folders are prefixes of names, as in mounted buckets."""
 
-_POINTER = b"version https://git-lfs.github.com/spec/"
-_MAX_CARD_BYTES = 64 * 2**20
 _MAX_NAME_BYTES = 4096
 _MAX_HISTORY_BYTES = 16 * 2**20
 
@@ -118,8 +112,8 @@ class ModelStore:
             )
         folder = self.folder / version
         try:
-            card = _parse_card(folder / CARD_FILE)
-            graph = _read_file(folder / GRAPH_FILE, MAX_GRAPH_BYTES)
+            card = read_card(folder)
+            graph = read_graph(folder)
         except OSError as error:
             fault = "is incomplete" if isinstance(error, FileNotFoundError) else "cannot be read"
             raise ModelError(f"model {self.name!r} version {version!r} {fault}: {error}") from error
@@ -325,13 +319,6 @@ def _reason(error: OSError | UnicodeDecodeError) -> str:
     return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
-def _read_file(path: Path, limit: int) -> bytes:
-    data = read_regular(path, limit)
-    if data.startswith(_POINTER):
-        raise ModelError(f"{path} is a pointer of Git LFS in place of the file: run `git lfs pull`")
-    return data
-
-
 def _rename(temporary: Path, folder: Path) -> None:
     try:
         temporary.rename(folder)
@@ -342,14 +329,6 @@ def _rename(temporary: Path, folder: Path) -> None:
             f"{folder} cannot appear at once, because its file system renames no folders: name a folder of models on "
             "a disk, and copy the version from there"
         ) from error
-
-
-def _parse_card(path: Path) -> Card:
-    text = _read_file(path, _MAX_CARD_BYTES)
-    try:
-        return Card.parse(text)
-    except ModelError as error:
-        raise ModelError(f"{error} ({path}: restore the file, or export the version again)") from error
 
 
 def _natural(name: str) -> list[tuple[int, str]]:

@@ -17,6 +17,7 @@ from opentelemetry.sdk.resources import SERVICE_NAME, Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 from opentelemetry.trace import SpanKind, StatusCode, set_span_in_context
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from service.errors import SettingsError
 from service.timings import Stage
@@ -35,10 +36,10 @@ _Headers = Callable[[str], Sequence[str]]
 
 
 class _HeaderGetter(Getter[_Headers]):
-    """Reads the headers that a propagator asks for."""
+    """Reads the headers that a propagator asks for, except baggage: spans have none, and its faults would be logged."""
 
     def get(self, carrier: _Headers, key: str) -> list[str]:
-        return list(carrier(key.lower()))
+        return [] if key == "baggage" else list(carrier(key.lower()))
 
     def keys(self, carrier: _Headers) -> list[str]:  # noqa: ARG002
         return []
@@ -116,9 +117,12 @@ class Tracer:
 
 
 def _load_propagator() -> TextMapPropagator:
-    # The module reads OTEL_PROPAGATORS when it is imported, and raises for a name that it does not know.
-    from opentelemetry.propagate import get_global_textmap  # noqa: PLC0415
-
+    # The module reads OTEL_PROPAGATORS when it is imported, and raises for one that it does not know or cannot load.
+    try:
+        from opentelemetry.propagate import get_global_textmap  # noqa: PLC0415
+    except Exception as error:  # A fleet often sets the variable for all its services.
+        log.warning("OTEL_PROPAGATORS has no effect, only traceparent is read: %s", error)
+        return TraceContextTextMapPropagator()
     return get_global_textmap()
 
 

@@ -9,7 +9,8 @@ from functools import partial
 
 from gate import ModelError, ModelStore
 from gate.errors import GateError
-from gate.model_store import CARD_FILE, CURRENT_FILE, GRAPH_FILE
+from gate.model_files import CARD_FILE, GRAPH_FILE
+from gate.model_store import CURRENT_FILE
 from service.concurrency.daemon_threads import start_daemon
 from service.concurrency.file_watch import stamp
 from service.concurrency.periodic import Repeated

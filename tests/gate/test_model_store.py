@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 
-from gate import Card, Model, ModelError, ModelStore
+from gate import Card, Model, ModelError, ModelStore, model_files
 from gate import model_store as models_module
 from gate.files import atomic_file, write_atomically
-from gate.model_store import GRAPH_FILE, Rollback
+from gate.model_files import GRAPH_FILE
+from gate.model_store import Rollback
 from tests.support.models import brightness_model, write_model
 
 
@@ -340,7 +341,7 @@ def test_a_version_without_permission_is_not_taken_for_a_deleted_one(
     store: ModelStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Path, "exists", deny)
-    monkeypatch.setattr(models_module, "read_regular", deny)
+    monkeypatch.setattr(model_files, "read_regular", deny)
     assert store.versions() == ["2", "10"]
     with pytest.raises(ModelError, match=r"version '2' cannot be read: .*Permission denied"):
         store.load("2")

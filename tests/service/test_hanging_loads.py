@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from gate import ModelError, ModelStore
-from gate.model_store import MAX_GRAPH_BYTES
+from gate.model_files import MAX_GRAPH_BYTES
 from gate.scorer import Scorer
 from gate.time_limit import TimeLimit
 from service.inference import model_loading as loading

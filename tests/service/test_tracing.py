@@ -108,10 +108,19 @@ def test_the_variable_of_opentelemetry_says_whose_traces_go_on(
     assert (found == CALLER) == continues
 
 
-def test_headers_that_no_package_reads_are_an_error_of_settings(unread: pytest.MonkeyPatch) -> None:
+def test_a_propagator_that_is_not_installed_is_warned_of(
+    unread: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Clusters often set `tracecontext,baggage,b3` for all pods."""
     unread.setenv("OTEL_PROPAGATORS", "tracecontext,unheard-of")
-    with pytest.raises(SettingsError, match=r"OTEL_\* .* unheard-of not found"):
-        Tracer("http://unused", exporter=InMemorySpanExporter())
+    assert record(InMemorySpanExporter(), headers=[("traceparent", TRACEPARENT)]) == CALLER
+    assert "OTEL_PROPAGATORS has no effect, only traceparent is read: Propagator unheard-of not found" in caplog.text
+
+
+def test_a_caller_cannot_fill_the_log_with_baggage(caplog: pytest.LogCaptureFixture) -> None:
+    headers = [("traceparent", TRACEPARENT), ("baggage", "no list member")]
+    assert record(InMemorySpanExporter(), headers=headers) == CALLER
+    assert caplog.messages == []
 
 
 class SlowExporter(InMemorySpanExporter):

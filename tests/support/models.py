@@ -12,7 +12,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from gate import Card, Label, Model
 from gate.card import METADATA_KEY, CardBand, CardDataSet, CardText, CardTraining, ModelInput, ReferenceHistogram
-from gate.model_store import CARD_FILE, CURRENT_FILE, GRAPH_FILE
+from gate.model_files import CARD_FILE, GRAPH_FILE
+from gate.model_store import CURRENT_FILE
 
 BRIGHTNESS_OUTPUTS = ("glasses_probability", "glasses_logit")
 
