@@ -4,6 +4,7 @@ Needs the extra `tracing`. OpenTelemetry's own variables configure the rest: `OT
 `OTEL_RESOURCE_ATTRIBUTES`, `OTEL_TRACES_SAMPLER`, `OTEL_PROPAGATORS`, `OTEL_EXPORTER_OTLP_HEADERS`.
 """
 
+import importlib
 import logging
 import os
 import threading
@@ -11,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from urllib.parse import urlsplit
 
+from opentelemetry import propagate
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.propagators.textmap import Getter, TextMapPropagator
 from opentelemetry.sdk.resources import SERVICE_NAME, Resource
@@ -117,13 +119,12 @@ class Tracer:
 
 
 def _load_propagator() -> TextMapPropagator:
-    # The module reads OTEL_PROPAGATORS when it is imported, and raises for one that it does not know or cannot load.
     try:
-        from opentelemetry.propagate import get_global_textmap  # noqa: PLC0415
+        importlib.reload(propagate)  # It reads OTEL_PROPAGATORS, and was imported without it.
     except Exception as error:  # A fleet often sets the variable for all its services.
         log.warning("OTEL_PROPAGATORS has no effect, only traceparent is read: %s", error)
         return TraceContextTextMapPropagator()
-    return get_global_textmap()
+    return propagate.get_global_textmap()
 
 
 def _describe_service() -> Resource:

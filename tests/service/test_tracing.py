@@ -12,7 +12,6 @@ from pathlib import Path
 
 import httpx
 import pytest
-from opentelemetry import propagate
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
@@ -92,29 +91,32 @@ def test_a_caller_that_does_not_sample_is_obeyed() -> None:
     assert not exporter.get_finished_spans()
 
 
-@pytest.fixture
-def unread(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """OpenTelemetry reads OTEL_PROPAGATORS once, when this module is imported."""
-    monkeypatch.delitem(sys.modules, propagate.__name__)
-    return monkeypatch
-
-
 @pytest.mark.parametrize(("propagators", "continues"), [("tracecontext,baggage", True), ("none", False)])
 def test_the_variable_of_opentelemetry_says_whose_traces_go_on(
-    unread: pytest.MonkeyPatch, propagators: str, continues: bool
+    monkeypatch: pytest.MonkeyPatch, propagators: str, continues: bool
 ) -> None:
-    unread.setenv("OTEL_PROPAGATORS", propagators)
+    monkeypatch.setenv("OTEL_PROPAGATORS", propagators)
     found = record(InMemorySpanExporter(), headers=[("traceparent", TRACEPARENT)])
     assert (found == CALLER) == continues
 
 
 def test_a_propagator_that_is_not_installed_is_warned_of(
-    unread: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Clusters often set `tracecontext,baggage,b3` for all pods."""
-    unread.setenv("OTEL_PROPAGATORS", "tracecontext,unheard-of")
+    monkeypatch.setenv("OTEL_PROPAGATORS", "tracecontext,unheard-of")
     assert record(InMemorySpanExporter(), headers=[("traceparent", TRACEPARENT)]) == CALLER
     assert "OTEL_PROPAGATORS has no effect, only traceparent is read: Propagator unheard-of not found" in caplog.text
+
+
+def test_a_propagator_that_is_not_installed_does_not_stop_fastapi() -> None:
+    """It imports the module that reads the variable, whether there are traces or not."""
+    code = "import os, service, opentelemetry.propagate; print(os.environ['OTEL_PROPAGATORS'])"
+    environment = {"OTEL_PROPAGATORS": "unheard-of"}
+    ran = subprocess.run(
+        [sys.executable, "-c", code], cwd=Path(__file__).parents[2], env=environment, stdout=subprocess.PIPE, check=True
+    )
+    assert ran.stdout == b"unheard-of\n"
 
 
 def test_a_caller_cannot_fill_the_log_with_baggage(caplog: pytest.LogCaptureFixture) -> None:
