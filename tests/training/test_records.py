@@ -228,9 +228,11 @@ def test_prepare_says_that_no_image_of_a_data_set_is_left(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     copies = shutil.copytree(folder, tmp_path / "copies")
-    arguments = ["--data", str(folder), "--auxiliary", str(copies), "--records", str(tmp_path / "r")]
+    arguments = ["--data", str(folder), "--auxiliary", str(copies), "--records", str(tmp_path / "r"), "--seed", "5"]
     assert main(["train", "prepare", *arguments]) == 0
-    assert "copies           no image is left: all are unreadable, or copies" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "copies           no image is left: all are unreadable, or copies" in printed
+    assert printed.endswith(f"next: lensgate train fit --records {tmp_path / 'r'} --preset paper --seed 5\n")
     assert len(load_records(tmp_path / "r", *Split)) == 120
 
 
