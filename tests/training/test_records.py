@@ -20,7 +20,8 @@ from tests.support.datasets import barred, half, write_dataset
 from tests.support.decodes import decoded
 from tests.support.images import encode, portrait
 from training.data import shards
-from training.data.dataset import Split, read_dataset, read_image_file
+from training.data.dataset import Split, read_dataset
+from training.data.image_folders import read_image_file
 from training.data.near_duplicates import NEAR, group_near, perceptual_hash
 from training.data.records import Manifest, join, load_records, read_rows, write_records
 from training.errors import DataError, RecordsError
@@ -310,7 +311,7 @@ def test_a_fifo_among_the_images_is_a_fault_and_is_not_waited_for(tmp_path: Path
 
 
 def test_an_image_file_is_read_up_to_a_limit(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("training.data.dataset.MAX_BYTES", 100)
+    monkeypatch.setattr("training.data.image_folders.MAX_BYTES", 100)
     (fault,) = shards.decode_images([folder / IMAGES / "face-1.png"], 32)
     assert "at most 100 are read" in str(fault)
 
