@@ -48,9 +48,11 @@ class Parser(argparse.ArgumentParser):
 
     def _refuse_early_option(self) -> None:
         """Exit because of an option before the sub-command that takes it: its value would be taken for the command."""
-        first = self._given[0].partition("=")[0] if self._given else ""
+        first = self._given[0].partition("=")[0] if self._given and self._action else ""
+        if not first.startswith("-"):
+            return
         known = re.findall(r"--?[\w-]+", self.format_usage())
-        if self._action and first.startswith("-") and first not in (*known, "--help", "--"):
+        if first not in (*known, "--help", "--"):
             hint = did_you_mean(first, known) or f"; options come after {self._action}"
             self.error(f"unknown option {first}{hint}")
 

@@ -16,14 +16,8 @@ from gate.header import IMAGE_ENDINGS
 from gate.pixels import Pixels
 from gate.scorer import Scorer
 from training.data.csv_table import csv_text
-from training.data.dataset import (
-    IMAGE_FOLDERS,
-    TABLES,
-    describe_ignored,
-    describe_other,
-    read_unlabelled,
-    require_folder,
-)
+from training.data.dataset import TABLES, read_unlabelled, require_folder
+from training.data.image_folders import IMAGE_FOLDERS, describe_ignored, describe_other
 from training.data.progress import progress_bar
 from training.data.shards import decode_images
 from training.errors import DataError

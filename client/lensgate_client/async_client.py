@@ -69,7 +69,7 @@ class AsyncGate(OfOneProcess):
         )
         self._sender = AsyncSender(url, token, transport=transport, sleep=sleep)
         self._url = url
-        self._in_flight = asyncio.Semaphore(concurrency)
+        self._in_flight = asyncio.Semaphore(self._calls.concurrency)
         self._decides = asyncio.Semaphore(_MAX_DECIDES)
         self._shrink_executor = create_shrink_executor()
 

@@ -75,7 +75,7 @@ class Gate(OfOneProcess):
             clock=clock,
             chance=chance,
         )
-        self._sender = Sender(url, token, concurrency=concurrency, transport=transport, sleep=sleep)
+        self._sender = Sender(url, token, concurrency=self._calls.concurrency, transport=transport, sleep=sleep)
         self._url = url
         self._shrink_executor = create_shrink_executor()
 

@@ -6,7 +6,9 @@ import io
 import os
 import uuid
 from collections.abc import Callable, Iterator
+from decimal import Decimal
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -299,17 +301,23 @@ def test_misspelt_keyword_raises_type_error(script: Make) -> None:
 
 
 def test_numbers_of_other_libraries_are_options(script: Make) -> None:
-    asking = script(ScriptedGate(), timeout=np.float32(5.0), concurrency=np.int64(2), batch_size=np.float64(2.0))
+    asking = script(ScriptedGate(), timeout=Decimal(5), concurrency=np.array(2), batch_size=np.float64(2.0))
     assert all(outcome.accepted for outcome in asking.decide_many(np.stack([PIXELS] * 3), timeout=np.float32(5.0)))
     with pytest.raises(ValueError, match="timeout must be a number, at most 2,147,483 seconds, not '5'"):
         asking.decide(FACE, timeout="5")
 
 
 def test_a_transport_of_the_other_kind_is_refused() -> None:
-    with pytest.raises(TypeError, match=r"transport must be an httpx\.BaseTransport, not AsyncHTTPTransport"):
+    with pytest.raises(TypeError, match="one of httpx with handle_request, not AsyncHTTPTransport"):
         Gate(URL, transport=httpx.AsyncHTTPTransport())  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match=r"transport must be an httpx\.AsyncBaseTransport, not Client"):
+    with pytest.raises(TypeError, match="one of httpx with handle_async_request, not Client"):
         AsyncGate(URL, transport=httpx.Client())  # type: ignore[arg-type]
+
+
+def test_a_transport_needs_no_base_class() -> None:
+    transport: Any = SimpleNamespace(handle_request=ScriptedGate(), close=lambda: None)
+    with Gate(URL, transport=transport) as gate:
+        assert gate.decide(FACE).accepted
 
 
 def test_label_of_an_ask_takes_precedence(script: Make) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from training.data import shards
-from training.data.dataset import read_image_file
+from training.data.image_folders import read_image_file
 
 
 def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:

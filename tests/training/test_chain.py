@@ -257,16 +257,21 @@ def test_a_model_is_not_measured_on_a_split_it_was_trained_on(
 
 
 @pytest.mark.parametrize(
-    ("change", "warning"),
+    ("change", "name", "warning"),
     [
-        (lambda rows: rows, ""),
-        (lambda rows: rows[::-1], "bars has its rows in another order"),
-        (lambda rows: [*rows[:-1], f"{rows[-1][:-1]}0"], "bars has other images or labels"),
+        (lambda rows: rows, "bars", ""),
+        (lambda rows: rows, "renamed", ""),
+        (lambda rows: rows[::-1], "bars", "bars has its rows in another order"),
+        (lambda rows: [*rows[:-1], f"{rows[-1][:-1]}0"], "bars", "bars has other images or labels"),
     ],
-    ids=("unchanged", "sorted otherwise", "relabelled"),
+    ids=("unchanged", "renamed", "sorted otherwise", "relabelled"),
 )
 def test_a_test_split_that_may_hold_training_images_is_warned_of(
-    change: Callable[[list[str]], list[str]], warning: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    change: Callable[[list[str]], list[str]],
+    name: str,
+    warning: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     folder = write_dataset(tmp_path / "bars", half(60))
     manifest = write_records([read_dataset(folder)], tmp_path / "records", sizes=[SIZE], seed=0)
@@ -274,6 +279,7 @@ def test_a_test_split_that_may_hold_training_images_is_warned_of(
     write_model(tmp_path / "models", brightness_model(size=SIZE, data=manifest.data, training=training))
     head, *rows = (folder / "train.csv").read_text().splitlines()
     (folder / "train.csv").write_text("\n".join([head, *change(rows)]))
+    folder = folder.rename(folder.with_name(name))
     write_records([read_dataset(folder)], tmp_path / "records", sizes=[SIZE], seed=0)
     command = ["train", "evaluate", "--records", str(tmp_path / "records"), "--models", str(tmp_path / "models")]
     assert main(command) == 0

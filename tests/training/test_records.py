@@ -20,7 +20,8 @@ from tests.support.datasets import barred, half, write_dataset
 from tests.support.decodes import decoded
 from tests.support.images import encode, portrait
 from training.data import shards
-from training.data.dataset import Split, read_dataset, read_image_file
+from training.data.dataset import Split, read_dataset
+from training.data.image_folders import read_image_file
 from training.data.near_duplicates import NEAR, group_near, perceptual_hash
 from training.data.records import Manifest, join, load_records, read_rows, write_records
 from training.errors import DataError, RecordsError
@@ -228,9 +229,11 @@ def test_prepare_says_that_no_image_of_a_data_set_is_left(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     copies = shutil.copytree(folder, tmp_path / "copies")
-    arguments = ["--data", str(folder), "--auxiliary", str(copies), "--records", str(tmp_path / "r")]
+    arguments = ["--data", str(folder), "--auxiliary", str(copies), "--records", str(tmp_path / "r"), "--seed", "5"]
     assert main(["train", "prepare", *arguments]) == 0
-    assert "copies           no image is left: all are unreadable, or copies" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "copies           no image is left: all are unreadable, or copies" in printed
+    assert printed.endswith(f"next: lensgate train fit --records {tmp_path / 'r'} --preset paper --seed 5\n")
     assert len(load_records(tmp_path / "r", *Split)) == 120
 
 
@@ -308,7 +311,7 @@ def test_a_fifo_among_the_images_is_a_fault_and_is_not_waited_for(tmp_path: Path
 
 
 def test_an_image_file_is_read_up_to_a_limit(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("training.data.dataset.MAX_BYTES", 100)
+    monkeypatch.setattr("training.data.image_folders.MAX_BYTES", 100)
     (fault,) = shards.decode_images([folder / IMAGES / "face-1.png"], 32)
     assert "at most 100 are read" in str(fault)
 

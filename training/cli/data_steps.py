@@ -132,14 +132,14 @@ def prepare(options: PrepareOptions) -> str:
         say(f"{size} x {size}: {count(len(shards), 'shard')}, {total / 1e6:.1f} MB")
     if (kept := sum(map(manifest.count, Split))) < MIN_IMAGES:
         say(f"{count(kept, 'image')}: too few for an export, which takes {MIN_IMAGES}", error=True)
-    return _fit_command(options.records, sizes)
+    return _fit_command(options.records, sizes, options.seed)
 
 
-def _fit_command(records: AnyPath, sizes: Sequence[int]) -> str:
+def _fit_command(records: AnyPath, sizes: Sequence[int], seed: int) -> str:
     """Return the command that fits the model to serve if its size was prepared, or else the paper's."""
     preset = "gate" if PRESETS["gate"].size in sizes else "paper"
     chosen = ("--size", PRESETS[preset].size if PRESETS[preset].size in sizes else sizes[0]) if len(sizes) > 1 else ()
-    return command("train", "fit", "--records", records, "--preset", preset, *chosen)
+    return command("train", "fit", "--records", records, "--preset", preset, *chosen, *option.same_seed(seed))
 
 
 def print_problems(problems: Sequence[str]) -> None:

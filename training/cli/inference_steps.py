@@ -105,10 +105,9 @@ def _warn_of_leak(card: Card, manifest: "Manifest") -> None:
     """Warn of data sets that may be split differently than for the training, which moves images between splits."""
     tested = {data.fingerprint: data.images.get(Split.TEST) for data in card.data}
     names = {data.name for data in card.data}
-    # The table of the same data sets differs if a row has moved: a fingerprint knows neither their order nor test.csv.
-    has_moved = tested.keys() == {data.fingerprint for data in manifest.data} and (
-        card.training.records != manifest.fingerprint()
-    )
+    # A fingerprint knows neither the order of rows nor test.csv. The table does, and the names and order of data sets.
+    known, given = ([(data.name, data.fingerprint) for data in sets] for sets in (card.data, manifest.data))
+    has_moved = known == given and card.training.records != manifest.fingerprint()
     for data in manifest.data:
         if data.fingerprint not in tested and data.name in names:
             change = "has other images or labels"

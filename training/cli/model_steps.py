@@ -157,7 +157,8 @@ def fit(options: FitOptions) -> str:
     kept = kept_epoch(losses, preset.patience)
     loss = f"validation loss {losses[kept - 1]:.4f}"
     say(f"{options.run_folder}: {count(len(losses), 'epoch')}, of which number {kept} is kept: {loss}")
-    return command("train", "calibrate", "--records", options.records, "--run", options.run_folder)
+    seed = option.same_seed(options.seed)
+    return command("train", "calibrate", "--records", options.records, "--run", options.run_folder, *seed)
 
 
 def calibrate(options: CalibrateOptions) -> str:

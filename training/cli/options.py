@@ -138,7 +138,13 @@ def read_options(namespace: argparse.Namespace, kind: type[_Options]) -> _Option
 
 def seed(parser: argparse.ArgumentParser) -> None:
     """Add --seed."""
-    parser.add_argument("--seed", type=seed_number, default=0, help="random seed; equal seeds give equal results (0)")
+    title = "random seed; equal seeds give equal results on equal machines (0)"
+    parser.add_argument("--seed", type=seed_number, default=0, help=title)
+
+
+def same_seed(number: int) -> tuple[object, ...]:
+    """Return the arguments by which the next command has this seed."""
+    return ("--seed", number) if number else ()
 
 
 def records(parser: argparse.ArgumentParser) -> None:

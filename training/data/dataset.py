@@ -11,8 +11,7 @@ Each line of a table is one row: it is read, or reported by number as a problem 
 
 import os
 import re
-import unicodedata
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
@@ -20,25 +19,20 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from common.terminal import printable
-from common.webdataset import OTHER_ENDINGS
 from gate import Label
-from gate.files import read_regular
 from gate.header import IMAGE_ENDINGS
 from gate.validation import explain
 from training.data.csv_table import CsvRow, read_table
+from training.data.image_folders import IMAGE_FOLDERS, composed, find_images
 from training.errors import DataError
 
 PROVENANCE_FILE = "about.json"
 CORRECTIONS_FILE = "corrections.csv"
 TABLES = ("train.csv", "test.csv", CORRECTIONS_FILE)
 UNCLEAR = "unclear"
-IMAGE_FOLDERS = ("faces-spring-2020/faces-spring-2020", "faces-spring-2020", "faces", ".")
 
 MIN_IMAGES = 256
 """An exported graph is compared with its network on at least this many images."""
-
-MAX_BYTES = 64 * 2**20
-"""Of an image file, as in `lensgate bulk`: several files are read at a time."""
 
 _NO_LABEL = ("", "na", "n/a", "nan", "<na>", "null", "none")
 """How R, pandas and databases write a cell without a value."""
@@ -153,15 +147,6 @@ def require_folder(folder: Path) -> None:
         raise DataError(f"{folder} {'is not a folder' if folder.exists() else 'does not exist'}: --data takes a folder")
 
 
-def read_image_file(path: Path) -> bytes:
-    """Return the bytes of an image file.
-
-    Raises:
-        OSError: the file cannot be read, is not a regular file, or has more than 64 MiB.
-    """
-    return read_regular(path, MAX_BYTES)
-
-
 def read_unlabelled(folder: Path) -> tuple[list[Example], list[str]]:
     """Read the images that a `test.csv` lists without a label, and one line for each such row that was skipped.
 
@@ -177,40 +162,6 @@ def read_unlabelled(folder: Path) -> tuple[list[Example], list[str]]:
     if not lines:
         return [], []
     return _read_lines(table, lines, find_images(folder, problems), problems, is_labelled=False), problems
-
-
-def find_images(folder: Path, problems: list[str]) -> dict[str, Path]:
-    """Return the image files of a data set by name; append a line to `problems` for each file or folder ignored."""
-    for number, candidate in enumerate(IMAGE_FOLDERS, start=1):
-        found: dict[str, Path] = {}
-        # Sorted, so that every machine chooses the same one of two files with equal stems.
-        for path in sorted((folder / candidate).glob("face-*")):
-            ending = path.suffix.lower()
-            if ending in OTHER_ENDINGS:
-                problems.append(describe_other(path))
-            if ending not in IMAGE_ENDINGS:
-                continue
-            name = _normal(path.stem)
-            if name in found:
-                problems.append(f"{found[name].name} is ignored: {path.name} has the same name")
-            found[name] = path
-        if found:
-            problems += describe_ignored(folder, IMAGE_FOLDERS[number:], read=candidate, pattern="face-*")
-            return found
-    return {}
-
-
-def describe_ignored(folder: Path, others: Iterable[str], *, read: str, pattern: str) -> Iterator[str]:
-    """Yield a line about each of the `others` that holds images too; only those in `read` are read."""
-    for other in others:
-        holds_images = any(path.suffix.lower() in IMAGE_ENDINGS for path in (folder / other).glob(pattern))
-        if holds_images and not (folder / other).samefile(folder / read):
-            yield f"the images in {folder / other} are ignored, because {folder / read} has some: move them there"
-
-
-def describe_other(path: Path) -> str:
-    """Return the line about an image in a format that the gate does not read."""
-    return f"{path.name} is ignored: images are PNG, JPEG or WebP files"
 
 
 def read_corrections(table: Path, *, required: bool = True) -> dict[str, Correction]:
@@ -265,20 +216,15 @@ def image_name(text: str) -> str:
     text = text.strip()
     stem, _, ending = text.rpartition(".")
     if f".{ending.lower()}" in IMAGE_ENDINGS:
-        return _normal(f"face-{stem.removeprefix('face-')}")
+        return composed(f"face-{stem.removeprefix('face-')}")
     text = text.removeprefix("face-")
-    return _normal(f"face-{_whole(text) or text}")
+    return composed(f"face-{_whole(text) or text}")
 
 
 def _whole(text: str) -> str | None:
     """Return the digits of a whole number that was written with decimals, such as 12.0."""
     match = re.fullmatch(r"(\d+)\.0*", text)
     return match[1] if match else None
-
-
-def _normal(name: str) -> str:
-    """Compose letters and accents: archives from macOS hold file names in two code points where tables have one."""
-    return unicodedata.normalize("NFC", name)
 
 
 def _read_about(folder: Path) -> Provenance:

@@ -19,7 +19,8 @@ from common.storage import AnyPath, atomic_file, sizes_of, write_atomically
 from gate import ImageError, read_pixels, read_pixels_at
 from gate.cores import usable_cores
 from gate.pixels import DECODING, Pixels
-from training.data.dataset import Example, read_image_file
+from training.data.dataset import Example
+from training.data.image_folders import read_image_file
 from training.data.near_duplicates import perceptual_hash
 from training.data.parallel_map import parallel_map
 from training.data.progress import progress_bar

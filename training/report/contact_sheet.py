@@ -10,7 +10,8 @@ from PIL import Image
 from gate import read_pixels
 from gate.files import write_atomically
 from gate.header import read_header
-from training.data.dataset import CORRECTIONS_FILE, UNCLEAR, read_image_file
+from training.data.dataset import CORRECTIONS_FILE, UNCLEAR
+from training.data.image_folders import read_image_file
 from training.evaluation.label_audit import PROPOSALS_FILE, Issue
 from training.report.formatting import percent, words
 from training.report.page import Html, code, document, element, paragraph

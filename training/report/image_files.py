@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Self
 
 from common.storage import AnyPath
-from training.data.dataset import data_set_name, find_images, read_image_file
+from training.data.dataset import data_set_name
+from training.data.image_folders import find_images, read_image_file
 from training.data.records import Manifest, read_rows
 from training.errors import RecordsError
 from training.report.page import Html, element

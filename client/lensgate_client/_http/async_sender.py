@@ -42,7 +42,7 @@ class AsyncSender:
         transport: httpx.AsyncBaseTransport | None,
         sleep: Callable[[float], Awaitable[object]],
     ) -> None:
-        options = client_options(url, token, transport=transport, kind=httpx.AsyncBaseTransport)
+        options = client_options(url, token, transport=transport, handler="handle_async_request")
         self._proxy: httpx.Proxy | None = options.get("proxy")
         self._http = httpx.AsyncClient(**options)
         self._live = LiveRequests(self._http)

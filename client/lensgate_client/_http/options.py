@@ -23,18 +23,18 @@ _ENDPOINT = re.compile(r"/(?:v1/(?:decisions(?:/batch)?|model)|v2/(?:health|mode
 """End of a URL that names an endpoint, as for curl. One that ends in /v1 may be of a proxy with versions of its own."""
 
 
-def client_options(url: str, token: str | None, *, transport: object, kind: type) -> dict[str, Any]:
+def client_options(url: str, token: str | None, *, transport: object, handler: str) -> dict[str, Any]:
     """Return the options of `httpx.Client` and `httpx.AsyncClient`.
 
-    A `transport`, of the class `kind`, replaces the proxy and the certificates of the environment.
+    A `transport`, whose method `handler` httpx calls, replaces the proxy and the certificates of the environment.
 
     Raises:
-        TypeError: the transport is of another class.
+        TypeError: the transport has no such method.
         ValueError: the URL or the token is invalid, or a variable of the environment.
     """
     parsed = _check_url(url)
-    if not (transport is None or isinstance(transport, kind)):
-        raise TypeError(f"transport must be an httpx.{kind.__name__}, not {type(transport).__name__}")
+    if not (transport is None or hasattr(transport, handler)):
+        raise TypeError(f"transport must be one of httpx with {handler}, not {type(transport).__name__}")
     headers = {"Accept-Encoding": "identity", "User-Agent": "lensgate-client"}
     if token is not None:
         headers["Authorization"] = f"Bearer {_check_token(token)}"

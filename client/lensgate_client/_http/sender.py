@@ -40,7 +40,7 @@ class Sender:
         transport: httpx.BaseTransport | None,
         sleep: Callable[[float], object] | None,
     ) -> None:
-        options = client_options(url, token, transport=transport, kind=httpx.BaseTransport)
+        options = client_options(url, token, transport=transport, handler="handle_request")
         self._proxy: httpx.Proxy | None = options.get("proxy")
         self._http = httpx.Client(**options)
         self._deadline = ThreadDeadline()

@@ -69,9 +69,9 @@ class GateCalls:
             raise ValueError(
                 f"retries must be Retries or None, not {quoted(retries)}: Retries(ratio=0, minimum=0) repeats none"
             )
-        self.concurrency = concurrency
+        self.concurrency = int(concurrency)
         self.batch_size = int(batch_size)
-        self._timeout = timeout
+        self._timeout = float(timeout)
         self._source = checked_source(source)
         self._retry_loop = RetryLoop(retries, clock=clock, chance=chance)
         self._model: Model | None = None
@@ -85,7 +85,7 @@ class GateCalls:
         seconds = self._timeout if timeout is None else timeout
         if not is_between(seconds, -math.inf, _MAX_SECONDS):
             raise ValueError(f"timeout must be a number, at most {_MAX_SECONDS:,} seconds, not {quoted(seconds)}")
-        return self._retry_loop.deadline(seconds)
+        return self._retry_loop.deadline(float(seconds))
 
     def seconds_left(self, deadline: float) -> float:
         """Return the time to a deadline."""

@@ -28,7 +28,7 @@ class Attempts(Generic[_Order]):
     def __init__(self, orders: Iterable[_Order], limit: int) -> None:
         if not is_whole(limit):
             raise ValueError(f"max_attempts must be an integer >= 1, not {quoted(limit)}")
-        self.limit = limit
+        self.limit = int(limit)
         self._orders = iter(orders)
         self._has_new = True
         self._again = deque[tuple[_Order, int]]()

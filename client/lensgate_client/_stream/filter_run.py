@@ -3,9 +3,8 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from numbers import Real
 
-from lensgate_client._pixels.arguments import is_whole
+from lensgate_client._pixels.arguments import as_number, is_whole
 from lensgate_client.errors import GaveUp, quoted
 from lensgate_client.models import Decision, Outcome
 
@@ -68,9 +67,8 @@ class RejectLimits:
     max_samples: int | None
 
     def __post_init__(self) -> None:
-        ratio: object = self.max_reject_ratio
-        if not (isinstance(ratio, Real) and 0.0 <= float(ratio) <= 1.0):  # Only `max_samples` may be None.
-            raise ValueError(f"max_reject_ratio must be from 0 to 1, not {quoted(ratio)}")
+        if not 0.0 <= as_number(self.max_reject_ratio) <= 1.0:
+            raise ValueError(f"max_reject_ratio must be from 0 to 1, not {quoted(self.max_reject_ratio)}")
         if self.min_samples < 1 or (self.max_samples is not None and self.max_samples < 1):
             raise ValueError("min_samples and max_samples must be >= 1")
 
@@ -94,7 +92,7 @@ class FilterRun:
             raise ValueError(f"count must be an integer >= 1 or None, not {quoted(count)}")
         self.stats = FilterStats()
         self._limits = limits
-        self._wanted = count
+        self._wanted = None if count is None else int(count)
 
     @property
     def is_complete(self) -> bool:
