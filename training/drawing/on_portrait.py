@@ -52,7 +52,7 @@ LABELS: Mapping[Addition, float] = {Addition.THIN_FRAMES: 1.0, Addition.GHOST: 0
 
 
 def add_to_portraits(portraits: Pixels, kind: Addition, *, seed: int) -> tuple[Pixels, NDArray[np.intp]]:
-    """Draw one addition on each portrait whose eyes are found; one that cannot be seen is left out.
+    """Draw one addition on each portrait whose eyes are found, unless it would change the label and cannot be seen.
 
     Args:
         portraits: faces without glasses, uint8 `[N, S, S, 3]`.
