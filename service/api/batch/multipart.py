@@ -168,20 +168,14 @@ class FormParser:
             raise MalformedRequest(
                 f"a Content-Disposition has more than {_MAX_PARAMETERS} parameters: name and filename are enough"
             )
-        _, options = parse_options_header(disposition)
-        plain = options.get(b"filename")
-        if any(name.startswith("filename*") for name in parameter_names(disposition)):
-            extended = _extended_name(disposition)
-            # Preferred by RFC 6266: a plain name beside it is an approximation in ASCII, or from .NET an encoded word.
-            if extended or plain is None:
-                return distinct_path(extended)
-        if plain is not None:
-            return distinct_path(plain.decode("utf-8", "surrogateescape"))
+        if names := _file_names(disposition):
+            # RFC 6266 prefers filename*: a plain name beside it approximates it in ASCII, or .NET's in an encoded word.
+            return distinct_path(names[-1] or names[0])
         if self._lower(_TYPE).startswith((b"image/", b"application/octet-stream")):
             return ""
         if self._is_nested():
             raise MalformedRequest(_NESTED)
-        field = _text(options.get(b"name", b""))
+        field = _text(parse_options_header(disposition)[1].get(b"name", b""))
         raise MalformedRequest(
             f"the part {field[:128]!r} is not a file: put parameters into the query; "
             "a file has a filename or the Content-Type image/..."
@@ -239,15 +233,25 @@ def _text(name: bytes) -> str:
     return name.decode("utf-8", "backslashreplace")
 
 
-def _extended_name(disposition: bytes) -> str:
-    """Decode `filename*=utf-8''...`, which RFC 7578 forbids and many clients send; return "" if it is unreadable."""
+def _file_names(disposition: bytes) -> list[str]:
+    """Return the plain `filename` and, behind it, `filename*`, which RFC 7578 forbids and many clients send.
+
+    An unreadable name is "". Names keep their folders, which `parse_options_header` cuts from `C:\\faces\\1.png`.
+    """
+    if not any(name.partition("*")[0] == "filename" for name in parameter_names(disposition)):
+        return []
     message = Message()
     try:
         message["Content-Disposition"] = disposition.decode("latin-1")
-        # It comes behind a plain `filename`, wherever that stands in the header.
-        name = [value for key, value in message.get_params([], "Content-Disposition") if key.lower() == "filename"][-1]
-    except (IndexError, TypeError, ValueError):  # Such as `filename*` beside `filename*0`, which have no order.
-        return ""
-    if isinstance(name, tuple) and (name[0] or "us-ascii").lower() not in _CHARSETS:
-        return ""
-    return collapse_rfc2231_value(name, "surrogateescape")
+        # An extended name comes behind a plain one, wherever that stands in the header.
+        parameters = message.get_params([], "Content-Disposition")
+    except (TypeError, ValueError):  # Such as `filename*` beside `filename*0`, which have no order.
+        return [""]
+    return [_decode(value) for key, value in parameters if key.lower() == "filename"] or [""]
+
+
+def _decode(name: str | tuple[str | None, str | None, str]) -> str:
+    if isinstance(name, str):
+        return name.encode("latin-1").decode("utf-8", "surrogateescape")
+    readable = (name[0] or "us-ascii").lower() in _CHARSETS
+    return collapse_rfc2231_value(name, "surrogateescape") if readable else ""
