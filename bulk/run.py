@@ -53,6 +53,7 @@ def run(source: Source, job: BulkJob, make_engine: Callable[[], Engine], *, prog
         cells=tally.cells.counts,
         failures=failures,
         strays=strays,
+        source_column=job.columns.source,
     )
 
 

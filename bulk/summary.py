@@ -30,6 +30,7 @@ class Summary:
         cells: decided images for the comparison of sources: named ones, otherwise folders, tars and Parquet files.
         failures: images that could not be judged, by code.
         strays: tars in KEEP without a shard in DST.
+        source_column: the column that names sources, if one was asked for.
     """
 
     sources: Mapping[str, Counts]
@@ -42,6 +43,7 @@ class Summary:
     cells: Mapping[Cell, int] = field(default_factory=dict)
     failures: tuple[Failure, ...] = ()
     strays: tuple[str, ...] = ()
+    source_column: str | None = None
 
     @property
     def total(self) -> Counts:
@@ -89,7 +91,7 @@ class Summary:
         return total.images == total.errors and bool(total.errors or self.ignored)
 
     def warnings(self) -> Iterator[str]:
-        """Yield caveats: ignored files, shards that could not be checked, and tars of no shard."""
+        """Yield caveats: ignored files, shards that could not be checked, tars of no shard, and unknown sources."""
         if self.ignored:
             yield describe_ignored(self.ignored)
         if self.held_back:
@@ -99,6 +101,9 @@ class Summary:
                 f"tars in KEEP without a shard in DST: {len(self.strays):,}, such as {self.strays[0]}: "
                 "remove them, unless they belong to another table"
             )
+        unnamed = sum(images for cell, images in self.cells.items() if cell.source in self.sources)
+        if unnamed and self.source_column is not None:
+            yield f"{unnamed:,} images name no source: {escape_controls(self.source_column)!r} is missing or null"
 
     def lines(self) -> Iterator[str]:
         """Yield the summary as a text table."""

@@ -55,7 +55,8 @@ def test_a_json_names_the_source_of_a_sample(bulk: Bulk, tmp_path: Path) -> None
         for member in ((f"{key}.png", BRIGHT), (f"{key}.json", json.dumps(fields).encode()))
     ]
     path.write_bytes(tar_bytes([*members, ("e.png", BRIGHT), ("f.png", BRIGHT), ("f.json", b"{")]))
-    bulk(path, tmp_path / "out", "--source-column", "run")
+    ran = bulk(path, tmp_path / "out", "--source-column", "run")
+    assert "2 images name no source: 'run' is missing or null" in ran.err
     rows = {row["id"]: (row["source"], row["error"]) for row in read_rows(tmp_path / "out")}
     place = str(path)
     assert rows == {
