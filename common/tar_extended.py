@@ -40,10 +40,10 @@ class ExtendedHeaders:
         """
         self._headers += 1
         self._bytes += header.size
-        if not 0 < header.size <= MAX_EXTENDED_BYTES or self._bytes > MAX_EXTENDED_BYTES:
+        if self._bytes > MAX_EXTENDED_BYTES:
             raise TarError(
                 f"the extended headers of a member have {self._bytes:,} bytes, {place}: "
-                f"1 to {MAX_EXTENDED_BYTES:,} are read"
+                f"at most {MAX_EXTENDED_BYTES:,} are read"
             )
         if self._headers > MAX_EXTENDED_HEADERS:
             raise TarError(f"a member has more than {MAX_EXTENDED_HEADERS} extended headers, {place}")
@@ -56,9 +56,9 @@ class ExtendedHeaders:
             TarError: it is malformed, or a global one sets a field that differs for each member.
         """
         if kind in _LONG_NAME:
-            self.name = content.partition(b"\0")[0]
+            self.name = content.partition(b"\0")[0] or None
         elif kind in _LONG_TARGET:
-            self.target = content.partition(b"\0")[0]
+            self.target = content.partition(b"\0")[0] or None
         elif kind in _PAX:
             self._take_records(content)
         else:
