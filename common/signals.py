@@ -4,12 +4,41 @@ import contextlib
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import FrameType
 
 from common.stacks import write_stacks_on
 
 Handler = Callable[[int, FrameType | None], object] | signal.Handlers
+
+_REPEATED = 0.5
+"""Seconds in which further signals belong to the first one."""
+
+
+class Ending:
+    """Handles the signals that end a process: the first one drains it, a later one ends it at once.
+
+    GNU timeout, make and nodemon signal a process and then its group, so that it gets one order twice.
+
+    Args:
+        first: handles the first signal, by its number.
+        second: handles those that come half a second later or more.
+    """
+
+    def __init__(self, first: Callable[[int], object], second: Callable[[int], object]) -> None:
+        self._first = first
+        self._second = second
+        self._since: float | None = None
+
+    def __call__(self, number: int, _: FrameType | None = None) -> None:
+        """Handle a signal."""
+        now = time.monotonic()
+        if self._since is None:
+            self._since = now
+            self._first(number)
+        elif now - self._since >= _REPEATED:
+            self._second(number)
 
 
 class Interrupted(KeyboardInterrupt):
@@ -58,7 +87,7 @@ def ended_at_once() -> Iterator[None]:
 
 @contextlib.contextmanager
 def interruptible(signals: Iterable[signal.Signals], *, grace: float | None = None) -> Iterator[None]:
-    """Raise `Interrupted` in the main thread on the first of these signals; a second one exits at once.
+    """Raise `Interrupted` in the main thread on the first of these signals; a second one ends the process (`Ending`).
 
     Signals that are ignored stay ignored: shells make background jobs ignore Ctrl-C, and nohup does so with HUP.
 
@@ -66,7 +95,8 @@ def interruptible(signals: Iterable[signal.Signals], *, grace: float | None = No
         signals: the signals.
         grace: seconds from the first signal after which the process exits even if the block hangs.
     """
-    with handled(dict.fromkeys(_heard(signals), _Interruption(grace))):
+    ending = Ending(lambda number: _interrupt(number, grace), _end)
+    with handled(dict.fromkeys(_heard(signals), ending)):
         yield
 
 
@@ -75,27 +105,18 @@ def _heard(signals: Iterable[signal.Signals]) -> Iterator[signal.Signals]:
     return (number for number in signals if signal.getsignal(number) is not signal.SIG_IGN)
 
 
-def _end(number: int, _: FrameType | None) -> None:
+def _end(number: int, _: FrameType | None = None) -> None:
+    """Exit without flushing output, which would wait for a thread that writes to a full pipe."""
     os._exit(128 + number)
 
 
-class _Interruption:
-    """Handles the signals of one block; a timer thread also ends a process that hangs at the interpreter's exit."""
-
-    def __init__(self, grace: float | None) -> None:
-        self._grace = grace
-        self._has_begun = False
-
-    def __call__(self, number: int, _: FrameType | None) -> None:
-        # Both ends flush no output: that would wait for a thread that writes to a full pipe.
-        if self._has_begun:
-            os._exit(128 + number)
-        self._has_begun = True
-        if self._grace is not None:
-            timer = threading.Timer(self._grace, os._exit, [128 + number])
-            timer.daemon = True
-            timer.start()
-        raise Interrupted(number)
+def _interrupt(number: int, grace: float | None) -> None:
+    if grace is not None:
+        # A thread also ends a process that hangs at the interpreter's exit.
+        timer = threading.Timer(grace, _end, [number])
+        timer.daemon = True
+        timer.start()
+    raise Interrupted(number)
 
 
 def is_main_thread() -> bool:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from prometheus_client import disable_created_metrics
 
 from common.settings import doubtful_variables
-from common.signals import Handler, handled
+from common.signals import Ending, Handler, handled
 from common.terminal import say
 from gate import ModelStore
 from gate.extras import how_to_install
@@ -145,6 +145,7 @@ class Server(QuietServer):
         self._watches: list[Repeated] = [watch] if watch else []
         self._watches += [each.watch for each in (tokens, self._certificate) if each]
         self.grpc = _make_grpc_server(inference, guard, tracer=tracer, certificate=self._certificate)
+        self._ending = Ending(lambda _: self._end(), lambda _: self._exit())
         self._link = runtime.worker.link
         if self._link is not None:
             self._connect(self._link)
@@ -238,14 +239,14 @@ class Server(QuietServer):
         log.info("reloading model, tokens and certificate")
         await asyncio.gather(*(watch.finish_again() for watch in self._watches))
 
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
-        """Drain. A second signal exits at once, even if a thread hangs.
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Drain. A second signal exits at once, even if a thread hangs."""
+        self._ending(sig, frame)
 
-        A worker leaves that to its parent: it is told twice if a service manager signals all processes at once.
-        """
-        if self.should_exit and (self._link is None or not self._link.is_connected):
+    def _exit(self) -> None:
+        # A worker leaves that to its parent: it is told twice if a service manager signals all processes at once.
+        if self._link is None or not self._link.is_connected:
             os._exit(1)
-        self._end()
 
     def _end(self) -> None:
         self._runtime.drain()

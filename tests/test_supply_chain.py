@@ -3,6 +3,7 @@
 import ast
 import re
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -80,3 +81,9 @@ def test_a_lock_pins_one_release_of_pillow_for_every_python(lock: str) -> None:
     """The floors are read on the Python that runs the tests; other wheels of the same release are built alike."""
     pins = re.findall(r"^pillow==(\S+)(?: ; (.*?))? \\$", (ROOT / f"locks/{lock}.txt").read_text(), re.MULTILINE)
     assert [marker for _, marker in pins] == [""]
+
+
+def test_older_releases_that_lack_what_the_service_uses_are_replaced() -> None:
+    """With prometheus-client 0.22 it does not start; orjson 3.11 does not name a byte order mark."""
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert {"orjson>=3.12", "prometheus-client>=0.23"} <= set(extras["service"])

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+from common.signals import Ending
 from service.process.frames import Collected, Frame, Kind, WorkerReading, number_payload, split_number
 from service.process.rolling_reload import RollingReload
 from service.process.slot import SILENT_SECONDS, Command, Slot, describe_status
@@ -72,6 +73,7 @@ class Supervisor:
         self._reload = RollingReload(reload_seconds)
         self._selector = selectors.DefaultSelector()
         self._signals: list[int] = []
+        self._ending = Ending(lambda _: self._end(), lambda _: self._kill())
         self._collections: list[_Collection] = []
         self._requests = 0
         self._restarts = 0
@@ -224,10 +226,11 @@ class Supervisor:
             log.info("reloading one worker after the other")
             self._reload.begin(self._slots)
         elif number in _ENDING:
-            if self._is_ending:
-                self._signal_all(signal.SIGKILL)
-                self._status = 1
-            self._end()
+            self._ending(number)
+
+    def _kill(self) -> None:
+        self._signal_all(signal.SIGKILL)
+        self._status = 1
 
     def _end(self) -> None:
         if not self._is_ending:

@@ -13,10 +13,12 @@ from tests.support.servers import TIMEOUT
 
 NUMBER = signal.SIGUSR2
 
-# Sends itself each signal of the arguments, and stays in the block in spite of the interruption.
+# Sends itself each signal of the arguments at once, and stays in the block in spite of the interruption.
 HANGING = """
 import os, signal, sys, time
+from common import signals
 from common.signals import Interrupted, interruptible
+signals._REPEATED = float(os.environ.get("REPEATED", 0))
 signal.signal(signal.SIGINT, signal.default_int_handler)
 with interruptible((signal.SIGINT, signal.SIGTERM), grace=float(sys.argv[1])):
     for number in map(int, sys.argv[2:]):
@@ -42,9 +44,12 @@ def _restored() -> Iterator[None]:
     signal.signal(NUMBER, before)
 
 
-def run_hanging(grace: float, *numbers: signal.Signals) -> "subprocess.CompletedProcess[str]":
+def run_hanging(grace: float, *numbers: signal.Signals, repeated: float = 0) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, "-c", HANGING, str(grace), *(str(int(number)) for number in numbers)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=TIMEOUT, check=False)
+    environment = os.environ | {"REPEATED": str(repeated)}
+    return subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=TIMEOUT, check=False
+    )
 
 
 def test_signal_raises_interrupted_with_its_status_and_the_handler_is_restored() -> None:
@@ -59,6 +64,11 @@ def test_signal_raises_interrupted_with_its_status_and_the_handler_is_restored()
 def test_second_signal_of_any_kind_exits_at_once(second: signal.Signals) -> None:
     ran = run_hanging(600, signal.SIGINT, second)
     assert (ran.returncode, ran.stdout, ran.stderr) == (128 + second, "interrupted\n", "")
+
+
+def test_signal_that_arrives_twice_at_once_counts_once() -> None:
+    ran = run_hanging(0.1, signal.SIGTERM, signal.SIGINT, repeated=600)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (128 + signal.SIGTERM, "interrupted\n", "")
 
 
 def test_hanging_block_exits_after_the_grace_period() -> None:

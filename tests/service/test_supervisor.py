@@ -98,6 +98,17 @@ signal.pause()
     )
 
 
+def test_a_signal_that_arrives_twice_lets_the_workers_drain() -> None:
+    status, _ = run("""
+send(b"R")
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+for number in (signal.SIGSTOP, signal.SIGTERM, signal.SIGINT, signal.SIGCONT):
+    os.kill(os.getppid(), number)
+signal.sigwait([signal.SIGTERM])
+""")
+    assert status == 0
+
+
 def test_a_first_worker_that_cannot_be_started_is_one_line() -> None:
     code = (
         "import sys; from service.process.json_logs import configure_logging; configure_logging('info')\n"
