@@ -63,7 +63,11 @@ def test_csv_of_spreadsheets_is_read(text: str, folder: Path) -> None:
         (f"id,glasses\n1,{'0' * 200_000}\n", "line 2: a cell has more than 131,072 characters; is this"),
         (f"id,glasses\n1,{'0' * 2_000_000}\n", "line 2 has more than 1,048,576 characters"),
         ("id,glasses\n1,0\0\n", "line 2 contains a NUL character"),
-        ("id,glasses\n1,0\n".encode("utf-16"), "is not UTF-8"),
+        ("id,glasses\n1,0\n".encode("utf-16"), "line 1 contains a NUL character: save the table as UTF-8"),
+        (
+            ("id,glasses,n\n" + "1,0,\xe9\n" * 9_000 + "2,1,caf").encode() + b"\xe9\n",
+            "line 9002 has the byte 0xE9, which",
+        ),
         ("id,glasses\n1,0\n".encode("utf-16-le"), "line 1 contains a NUL character"),
         ("id;glasses\n1;0\n", "its cells are separated by semicolons; separate them by commas"),
         ("id\tglasses\n1\t0\n", "separated by tabs"),
