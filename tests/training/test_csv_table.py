@@ -63,7 +63,11 @@ def test_csv_of_spreadsheets_is_read(text: str, folder: Path) -> None:
         (f"id,glasses\n1,{'0' * 200_000}\n", "line 2: a cell has more than 131,072 characters; is this"),
         (f"id,glasses\n1,{'0' * 2_000_000}\n", "line 2 has more than 1,048,576 characters"),
         ("id,glasses\n1,0\0\n", "line 2 contains a NUL character"),
-        ("id,glasses\n1,0\n".encode("utf-16"), "is not UTF-8"),
+        ("id,glasses\n1,0\n".encode("utf-16"), "line 1 contains a NUL character: save the table as UTF-8"),
+        (
+            ("id,glasses,n\n" + "1,0,\xe9\n" * 9_000 + "2,1,caf").encode() + b"\xe9\n",
+            "line 9002 has the byte 0xE9, which",
+        ),
         ("id,glasses\n1,0\n".encode("utf-16-le"), "line 1 contains a NUL character"),
         ("id;glasses\n1;0\n", "its cells are separated by semicolons; separate them by commas"),
         ("id\tglasses\n1\t0\n", "separated by tabs"),
@@ -113,13 +117,17 @@ def test_every_row_is_read_or_named_with_its_line(folder: Path) -> None:
 
 def test_a_row_that_ends_before_its_id_is_named(folder: Path) -> None:
     assert names(folder, "source,glasses,id\na,1\na,0,1\n") == ["face-1=0"]
-    assert read_dataset(folder).problems == ("train.csv line 2: the row has 2 cells instead of 3",)
+    assert read_dataset(folder).problems[0] == "train.csv line 2: the row has 2 cells instead of 3"
 
 
 def test_labels_of_a_test_table_are_not_lost_by_a_misspelt_column(folder: Path) -> None:
     (folder / "test.csv").write_text("id,GLASSES\n1,0\n")
     with pytest.raises(DataError, match="has a column 'GLASSES': call it glasses"):
         read_dataset(folder)
+    (folder / "test.csv").write_text("id,v1,label\n1,0.5,0\n")
+    assert read_dataset(folder).problems == (
+        "test.csv has no column glasses, so no labels, only label beside those of train.csv",
+    )
 
 
 @pytest.mark.parametrize(
@@ -146,7 +154,7 @@ def test_two_images_of_one_name_are_named(folder: Path) -> None:
 @pytest.mark.parametrize("given", ["faces/face-1.png", r"C:\faces\1", "/data/face-1"])
 def test_a_path_in_place_of_an_id_is_named(folder: Path, given: str) -> None:
     (folder / "train.csv").write_text(f"id,glasses\n{given},0\n2,1\n")
-    assert read_dataset(folder).problems == (f"train.csv line 2: {given} names a folder: name the file alone",)
+    assert read_dataset(folder).problems[0] == f"train.csv line 2: {given} names a folder: name the file alone"
 
 
 @pytest.mark.parametrize("name", ["train.csv", "test.csv", "corrections.csv", "about.json"])

@@ -163,7 +163,34 @@ def test_corrections_replace_labels_and_leave_out_what_is_unclear(tmp_path: Path
     assert data.test[0].glasses is True
     assert data.problems == (
         "corrections: face-2 is left out as unclear: hair",
-        "corrections: face-99 is not in train.csv or test.csv",
+        "corrections: face-99 has no usable row with a label in train.csv or test.csv",
+    )
+
+
+def test_corrections_do_not_make_a_test_split_of_a_table_without_labels(tmp_path: Path) -> None:
+    folder = write_dataset(tmp_path / "set", half(6), test={10: None, 11: None})
+    (folder / "corrections.csv").write_text("id,label,reason\n10,glasses,\n11,no_glasses,\n")
+    data = read_dataset(folder)
+    assert [one.glasses for one in data.test] == [None, None]
+    assert data.problems == (
+        "corrections: face-10 has no usable row with a label in train.csv or test.csv",
+        "corrections: face-11 has no usable row with a label in train.csv or test.csv",
+    )
+
+
+def test_a_test_table_that_corrections_call_unclear_is_refused(tmp_path: Path) -> None:
+    folder = write_dataset(tmp_path / "set", half(6), test={10: 1})
+    (folder / "corrections.csv").write_text("id,label,reason\n10,unclear,hair\n")
+    with pytest.raises(DataError, match=r"test\.csv has no usable row.*face-10 is left out as unclear: hair"):
+        read_dataset(folder)
+
+
+def test_images_that_no_table_lists_are_named(tmp_path: Path) -> None:
+    folder = write_dataset(tmp_path / "set", half(8), test={9: None}, latents=0)
+    (folder / "train.csv").write_text("id,glasses\n1,0\n2,1\n3,0\n4,\n")
+    assert read_dataset(folder).problems == (
+        "train.csv line 5: face-4 has the label '' instead of 0 or 1",
+        "no row of train.csv or test.csv names 4 images: face-5.png, face-6.png, face-7.png ...",
     )
 
 

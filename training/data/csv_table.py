@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from training.errors import DataError
 
 # A row of a thousand numbers takes a fiftieth of this.
 _MAX_CHARACTERS = 2**20
+_ESCAPED = re.compile("[\udc80-\udcff]")
 _SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 _FOREIGN = {
     b"PK\x03\x04": "a ZIP archive or a workbook of a spreadsheet: unpack it, or save the table as CSV",
@@ -50,17 +52,15 @@ def read_table(path: Path, required: Collection[str], *, optional: Collection[st
             or misspelt.
     """
     _refuse_foreign(path)
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            records = _records(path, file)
-            number, header = next(records, (0, []))
-            if not number:
-                raise DataError(f"{path} is empty: it needs the column {_listed(required)}")
-            columns = tuple(cell.strip() for cell in header)
-            _check_columns(path, columns, required, optional)
-            return CsvTable(columns, tuple(_line(number, cells, columns) for number, cells in records))
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8: {error}; save it as UTF-8") from error
+    # A decoder that raises names a position within its buffer. Invalid bytes become surrogates, which `_records` finds.
+    with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
+        records = _records(path, file)
+        number, header = next(records, (0, []))
+        if not number:
+            raise DataError(f"{path} is empty: it needs the column {_listed(required)}")
+        columns = tuple(cell.strip() for cell in header)
+        _check_columns(path, columns, required, optional)
+        return CsvTable(columns, tuple(_line(number, cells, columns) for number, cells in records))
 
 
 def csv_text(rows: Iterable[Iterable[object]]) -> str:
@@ -83,6 +83,9 @@ def _records(path: Path, file: TextIO) -> Iterator[tuple[int, list[str]]]:
     for number, text in enumerate(iter(lambda: file.readline(_MAX_CHARACTERS), ""), start=1):
         if "\0" in text:
             raise DataError(f"{path} line {number} contains a NUL character: save the table as UTF-8, not as UTF-16")
+        if not text.isascii() and (bad := _ESCAPED.search(text)):
+            byte = f"0x{ord(bad[0]) - 0xDC00:02X}"
+            raise DataError(f"{path} line {number} has the byte {byte}, which is not UTF-8: save the table as UTF-8")
         if len(text) == _MAX_CHARACTERS:
             raise DataError(f"{path} line {number} has more than {_MAX_CHARACTERS:,} characters; is this a CSV table?")
         try:

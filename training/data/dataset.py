@@ -11,14 +11,14 @@ Each line of a table is one row: it is read, or reported by number as a problem 
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from common.terminal import printable
+from common.terminal import count, printable
 from gate import Label
 from gate.header import IMAGE_ENDINGS
 from gate.validation import explain
@@ -83,6 +83,16 @@ class Correction:
 
 
 @dataclass(frozen=True, slots=True)
+class _Table:
+    """A table's columns and usable rows, and the names of all its images and of those with a label, usable or not."""
+
+    columns: tuple[str, ...]
+    examples: list[Example]
+    names: set[str]
+    labelled: set[str]
+
+
+@dataclass(frozen=True, slots=True)
 class ImageDataSet:
     """The listed images that exist on disk; `problems` has one line for each row that was skipped.
 
@@ -116,18 +126,14 @@ def read_dataset(folder: Path, *, corrections: Path | None = None) -> ImageDataS
     images = find_images(folder, problems)
     changes = read_corrections(corrections or folder / CORRECTIONS_FILE, required=corrections is not None)
     test_table = folder / "test.csv"
-    in_train, _ = _read_table(table, images, problems)
-    in_test, reserved = _read_table(test_table, images, problems) if _is_there(test_table) else ([], set[str]())
-    if reserved and not in_test:
+    in_train = _read_table(table, images, problems)
+    in_test = _read_table(test_table, images, problems) if _is_there(test_table) else _Table((), [], set(), set())
+    test = _corrected(in_test.examples, changes, problems)
+    if in_test.labelled and not test:
         raise DataError(f"{test_table} has no usable row; correct or remove its labels: {'; '.join(problems[-3:])}")
-    listed, test = (_corrected(examples, changes, problems) for examples in (in_train, in_test))
-    known = {example.name for example in (*in_train, *in_test)}
-    problems += [f"corrections: {name} is not in train.csv or test.csv" for name in sorted(changes.keys() - known)]
-    held_out = reserved.union(example.name for example in test if example.glasses is not None)
-    problems += [
-        f"train.csv: {one.name} is also in test.csv and reserved for testing" for one in listed if one.name in held_out
-    ]
-    train = tuple(example for example in listed if example.name not in held_out)
+    listed = _corrected(in_train.examples, changes, problems)
+    problems += _describe_unused(in_train, in_test, images=images, changes=changes)
+    train = tuple(example for example in listed if example.name not in in_test.labelled)
     if not train:
         raise DataError(
             f"no labelled image was found under {folder}: {'; '.join(problems[:3]) or 'train.csv has no rows'}{_LAYOUT}"
@@ -201,7 +207,7 @@ def _corrected(examples: list[Example], changes: dict[str, Correction], problems
     kept = []
     for example in examples:
         change = changes.get(example.name)
-        if change is None:
+        if change is None or example.glasses is None:
             kept.append(example)
         elif change.glasses is None:
             problems.append(f"corrections: {example.name} is left out as unclear: {change.reason or 'no reason given'}")
@@ -240,14 +246,33 @@ def _read_about(folder: Path) -> Provenance:
         raise DataError(f"{path} is not UTF-8: {error}; save it as UTF-8") from error
 
 
-def _read_table(table: Path, images: dict[str, Path], problems: list[str]) -> tuple[list[Example], set[str]]:
-    """Return the usable rows, and the names of all images with a label, also with one that is not 0 or 1."""
+def _read_table(table: Path, images: Mapping[str, Path], problems: list[str]) -> _Table:
     required = {"id", "glasses"} if table.name == "train.csv" else {"id"}
-    lines = read_table(table, required, optional={"glasses", "source"}).lines
-    labelled = {image_name(line.cells.get("id", "")) for line in lines if _label(line)}
+    read = read_table(table, required, optional={"glasses", "source"})
+    names = [image_name(line.cells.get("id", "")) for line in read.lines]
+    labelled = {name for name, line in zip(names, read.lines, strict=True) if _label(line)}
     # A label in one row of `test.csv` is enough; an empty column is none.
     is_labelled = "glasses" in required or bool(labelled)
-    return _read_lines(table, lines, images, problems, is_labelled=is_labelled), labelled
+    examples = _read_lines(table, read.lines, images, problems, is_labelled=is_labelled)
+    return _Table(read.columns, examples, set(names), labelled)
+
+
+def _describe_unused(
+    train: _Table, test: _Table, *, images: Mapping[str, Path], changes: Iterable[str]
+) -> Iterator[str]:
+    """Yield a line about each correction, row, column and image that has no effect."""
+    corrected = {example.name for example in (*train.examples, *test.examples) if example.glasses is not None}
+    for name in sorted(set(changes) - corrected):
+        yield f"corrections: {name} has no usable row with a label in train.csv or test.csv"
+    for example in train.examples:
+        if example.name in test.labelled:
+            yield f"train.csv: {example.name} is also in test.csv and reserved for testing"
+    others = [one for one in test.columns if one not in {*train.columns, "source", ""}]
+    if others and "glasses" not in test.columns:
+        yield f"test.csv has no column glasses, so no labels, only {', '.join(others[:8])} beside those of train.csv"
+    if unlisted := [path.name for name, path in images.items() if name not in train.names | test.names]:
+        names = f"{', '.join(unlisted[:3])}{' ...' if len(unlisted) > 3 else ''}"
+        yield f"no row of train.csv or test.csv names {count(len(unlisted), 'image')}: {names}"
 
 
 def _read_lines(
